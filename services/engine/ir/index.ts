@@ -1,0 +1,5 @@
+/** The IR: what every layer of the engine speaks. Knows no protobuf, no file system, no runtime. */
+
+export * from './attributes.js';
+export * from './graph.js';
+export * from './tensor.js';

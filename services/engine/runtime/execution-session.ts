@@ -1,0 +1,35 @@
+/** The port through which the engine runs graphs. Adapters: ort-session.ts. Feeds and fetches are IR tensors. */
+import type { DataType, Model, Shape, Tensor } from '../ir/index.js';
+
+export interface InputOutputInfo {
+  readonly name: string;
+  readonly dataType: DataType;
+  readonly shape: Shape;
+}
+
+export interface ExecutionSession {
+  readonly inputs: readonly InputOutputInfo[];
+  readonly outputs: readonly InputOutputInfo[];
+  /** Runs once. `fetches` defaults to all outputs. Throws RuntimeFailure when the runtime refuses. */
+  run(feeds: ReadonlyMap<string, Tensor>, fetches?: readonly string[]): Promise<Map<string, Tensor>>;
+  /** Frees native memory; must be called (garbage collection does not do it in time). */
+  close(): Promise<void>;
+}
+
+export interface SessionOptions {
+  /** Default 'all'; 'disabled' is the numeric ground truth. */
+  readonly optimization?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all';
+  /** Threads inside an operator; default: physical cores of the machine. */
+  readonly threads?: number;
+  /** Runtime configuration entries by dotted key, e.g. 'session.disable_quant_qdq': '1'. Values are strings. */
+  readonly config?: Readonly<Record<string, string>>;
+  /** Where to write the graph as the runtime optimized it; diagnostic only. */
+  readonly optimizedModelPath?: string;
+}
+
+export interface Runtime {
+  /** Name and version, e.g. 'onnxruntime-node 1.30.0'. */
+  readonly name: string;
+  /** Opens a model file, or an IR model (written to the runtime's scratch folder first). */
+  open(model: string | Model, options?: SessionOptions): Promise<ExecutionSession>;
+}
