@@ -1,0 +1,7 @@
+/** The words that all processes share. Imports nothing of ours. */
+export * from './compression-job.js';
+export * from './compression-recipe.js';
+export * from './errors.js';
+export * from './job-catalog.js';
+export * from './resource-id.js';
+export * from './webhook-events.js';
