@@ -1,0 +1,159 @@
+// Who may import whom. test/unit/import-rules.test.ts injects one forbidden import per rule and sees each rule fire.
+const process = '^services/(api|worker|webhooks|cli)/';
+const feature = '^services/api/(models|datasets|jobs|artifacts|methods|webhook-endpoints|health)/';
+
+/** A rule: `name`, why it exists, who must not import (`from`) what (`to`). */
+const rule = (name, comment, from, to) => ({ name, severity: 'error', comment, from, to });
+
+/** `packages` (npm names) are imported in `home` and nowhere else, so that they can be replaced in one place. */
+const oneDoor = (name, packages, home) =>
+  rule(
+    `one-door:${name}`,
+    `${packages.join(', ')}: imported in ${home} and nowhere else`,
+    { path: '^services/', pathNot: home },
+    { path: packages.map((each) => `node_modules/${each}/`) },
+  );
+
+/** Inside the engine, `folder` may import itself, the error and method types, and what `allowed` names. */
+const layer = (folder, ...allowed) =>
+  rule(
+    `engine-layer:${folder}`,
+    `engine/${folder} stands on ${allowed.length === 0 ? 'nothing' : allowed.join(', ')}`,
+    { path: `^services/engine/${folder}/` },
+    {
+      path: '^services/engine/',
+      pathNot: [
+        `^services/engine/${folder}/`,
+        '^services/engine/engine-errors\\.ts$',
+        ...allowed.map((each) => `^services/engine/${each}`),
+      ],
+    },
+  );
+const sessionPort = 'runtime/execution-session\\.ts$';
+const methodType = 'method\\.ts$';
+
+module.exports = {
+  forbidden: [
+    rule('no-cycles', 'a file that needs itself cannot be understood alone', {}, { circular: true }),
+    rule('no-unresolved', 'every import exists', {}, { couldNotResolve: true }),
+    rule(
+      'processes-are-strangers',
+      'processes talk through Postgres and the queue',
+      { path: process },
+      { path: process, pathNot: '^services/$1/' },
+    ),
+    rule(
+      'contracts-are-a-leaf',
+      'the shared words depend on nobody',
+      { path: '^services/contracts/' },
+      { path: '^services/', pathNot: '^services/contracts/' },
+    ),
+    rule(
+      'platform-knows-only-contracts',
+      'platform has no product knowledge',
+      { path: '^services/platform/' },
+      { path: '^services/', pathNot: '^services/(platform|contracts)/' },
+    ),
+    rule(
+      'engine-stands-alone',
+      'the engine knows no HTTP, queue or database',
+      { path: '^services/engine/' },
+      { path: '^services/', pathNot: '^services/engine/' },
+    ),
+    rule(
+      'only-worker-and-cli-compress',
+      'the API inspects; it never compresses',
+      { path: '^services/', pathNot: '^services/(worker|cli|engine)/' },
+      { path: '^services/engine/', pathNot: '^services/engine/inspection/' },
+    ),
+    rule(
+      'only-the-api-inspects',
+      'webhooks and platform see no models',
+      { path: '^services/', pathNot: '^services/(api|worker|cli|engine)/' },
+      { path: '^services/engine/' },
+    ),
+    rule(
+      'edge-without-runtime',
+      'the api and webhooks images carry no native onnxruntime',
+      { path: '^services/(api|webhooks)/' },
+      { path: 'node_modules/onnxruntime-node/', reachable: true },
+    ),
+    rule(
+      'cli-needs-no-adapters',
+      'the CLI runs the engine on local files and starts the service; it opens no database',
+      { path: '^services/cli/' },
+      { path: '^services/platform/', pathNot: '^services/platform/(lifecycle|config)/' },
+    ),
+    rule(
+      'front-door:engine',
+      'the engine has two doors: index.ts and inspection/index.ts',
+      { pathNot: '^services/engine/' },
+      { path: '^services/engine/', pathNot: '^services/engine/(inspection/)?index\\.ts$' },
+    ),
+    rule(
+      'front-door:contracts',
+      'contracts has one door',
+      { pathNot: '^services/contracts/' },
+      { path: '^services/contracts/', pathNot: '^services/contracts/index\\.ts$' },
+    ),
+    rule(
+      'front-door:platform-out',
+      'each platform area has one door',
+      { pathNot: '^services/platform/' },
+      { path: '^services/platform/', pathNot: '^services/platform/[^/]+/index\\.ts$' },
+    ),
+    rule(
+      'front-door:platform-in',
+      'platform areas use each other by the door too',
+      { path: '^services/platform/([^/]+)/' },
+      { path: '^services/platform/', pathNot: ['^services/platform/$1/', '^services/platform/[^/]+/index\\.ts$'] },
+    ),
+    rule(
+      'features-are-strangers',
+      'API features share plugins, not each other',
+      { path: feature },
+      { path: feature, pathNot: '^services/api/$1/' },
+    ),
+    rule(
+      'adapters-only-in-deps',
+      'only deps.ts constructs adapters; types may be named anywhere',
+      { path: '^services/(api|worker|webhooks)/', pathNot: '/deps\\.ts$' },
+      { path: '^services/platform/(db|queue|storage)/', dependencyTypesNot: ['type-only'] },
+    ),
+    oneDoor('fastify', ['fastify', '@fastify/[^/]+'], '^services/api/'),
+    oneDoor('bullmq', ['bullmq', 'ioredis'], '^services/platform/queue/'),
+    oneDoor('prisma', ['@prisma/[^/]+', 'prisma'], '^services/platform/db/'),
+    oneDoor('aws', ['@aws-sdk/[^/]+'], '^services/platform/storage/'),
+    oneDoor('onnxruntime', ['onnxruntime-node', 'onnxruntime-common'], '^services/engine/runtime/'),
+    oneDoor('protobuf', ['@bufbuild/protobuf'], '^services/engine/onnx/'),
+    oneDoor('commander', ['commander'], '^services/cli/'),
+    rule(
+      'prisma-client-stays-home',
+      'the generated client is private to platform/db',
+      { path: '^services/', pathNot: '^services/platform/db/' },
+      { path: '^services/platform/db/generated/' },
+    ),
+    layer('ir'),
+    layer('onnx', 'ir/'),
+    layer('ops', 'ir/'),
+    layer('runtime', 'ir/', 'ops/', 'onnx/'),
+    layer('inspection', 'ir/', 'ops/', 'onnx/'),
+    layer('passes', 'ir/', 'ops/', methodType),
+    layer('quantization', 'ir/', 'ops/', 'passes/', sessionPort, methodType),
+    layer('evaluation', 'ir/', sessionPort, methodType),
+    layer('data', 'ir/', sessionPort, methodType),
+    rule(
+      'engine-core-is-pure',
+      'the mathematics reads no files and opens no sockets',
+      { path: '^services/engine/(ir|ops|passes|quantization)/' },
+      { dependencyTypes: ['core'], path: '^(node:)?(fs|net|http|https|dns|tls|child_process|worker_threads|process)(/|$)' },
+    ),
+  ],
+  options: {
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    preserveSymlinks: true,
+    doNotFollow: { path: ['node_modules', '^services/platform/db/generated/'] },
+    enhancedResolveOptions: { conditionNames: ['source', 'import', 'require', 'node', 'default'], exportsFields: ['exports'] },
+  },
+};
