@@ -1,6 +1,6 @@
 // Who may import whom. test/unit/import-rules.test.ts injects one forbidden import per rule and sees each rule fire.
 const process = '^services/(api|worker|webhooks|cli)/';
-const feature = '^services/api/(models|datasets|jobs|artifacts|methods|webhook-endpoints|health)/';
+const feature = '^services/api/(models|datasets|jobs|artifacts|methods|metrics|api-keys|webhook-endpoints|health)/';
 
 /** A rule: `name`, why it exists, who must not import (`from`) what (`to`). */
 const rule = (name, comment, from, to) => ({ name, severity: 'error', comment, from, to });
