@@ -13,8 +13,15 @@ export type ValueType =
   | { readonly kind: 'map'; readonly key: DataType; readonly value: ValueType | null; readonly denotation?: string }
   | { readonly kind: 'opaque'; readonly bytes: Uint8Array; readonly denotation?: string };
 
-/** ONNX AttributeProto. Integers are bigint because int64 is exact in ONNX (Slice-1 `ends` is often 2^63 - 1). */
-export type Attribute =
+/** ONNX AttributeProto: its value, and what else the file said about it. */
+export type Attribute = AttributeValue & {
+  readonly docString?: string;
+  /** Protobuf fields that this IR does not know, byte for byte. */
+  readonly unknownFields?: Uint8Array;
+};
+
+/** Integers are bigint because int64 is exact in ONNX (Slice-1 `ends` is often 2^63 - 1). */
+export type AttributeValue =
   | { readonly kind: 'float'; readonly value: number }
   | { readonly kind: 'int'; readonly value: bigint }
   | { readonly kind: 'string'; readonly value: Uint8Array }
@@ -32,11 +39,19 @@ export type Attribute =
   /** Inside a function body: the attribute of the calling node with this name. `type` is AttributeProto.AttributeType. */
   | { readonly kind: 'reference'; readonly value: string; readonly type: number };
 
+/** COO tensor; in the file its name is the name of `values`. */
 export interface SparseTensor {
   readonly values: Tensor;
   readonly indices: Tensor;
   readonly dims: readonly number[];
-  readonly name?: string;
+  readonly unknownFields?: Uint8Array;
+}
+
+/** TensorAnnotation: quantization parameters of a tensor, by role ('SCALE_TENSOR') and the name of the tensor that holds them. */
+export interface QuantizationAnnotation {
+  readonly tensorName: string;
+  readonly parameterTensorNames: ReadonlyMap<string, string>;
+  readonly unknownFields?: Uint8Array;
 }
 
 /** One reading of a value: input `index` of `node`. */
@@ -48,6 +63,8 @@ export interface Use {
 export class Value {
   /** The node that makes this value; null for graph inputs and initializers. */
   producer: Node | null = null;
+  /** Protobuf fields of its ValueInfoProto that this IR does not know, byte for byte. */
+  unknownFields: Uint8Array | undefined;
   private readonly readers = new Map<Node, Set<number>>();
 
   constructor(
@@ -99,6 +116,7 @@ export interface NodeOptions {
   readonly attributes?: ReadonlyMap<string, Attribute> | Readonly<Record<string, Attribute>>;
   readonly docString?: string;
   readonly metadata?: ReadonlyMap<string, string>;
+  readonly unknownFields?: Uint8Array;
 }
 
 export class Node {
@@ -108,6 +126,8 @@ export class Node {
   name: string;
   docString: string | undefined;
   metadata: ReadonlyMap<string, string> | undefined;
+  /** Protobuf fields that this IR does not know (device configurations among them), byte for byte. */
+  unknownFields: Uint8Array | undefined;
   readonly attributes: Map<string, Attribute>;
   /** The graph that holds the node; null before it is inserted and after it is removed. */
   graph: Graph | null = null;
@@ -121,6 +141,7 @@ export class Node {
     this.overload = options.overload ?? '';
     this.docString = options.docString;
     this.metadata = options.metadata;
+    this.unknownFields = options.unknownFields;
     this.attributes = new Map(options.attributes instanceof Map ? options.attributes : Object.entries(options.attributes ?? {}));
     this.outputValues = [...options.outputs];
     for (const output of this.outputValues) if (output) output.producer = this;
@@ -181,10 +202,13 @@ export class Graph {
   readonly outputs: Value[] = [];
   /** Constant tensors by the value that names them. A value may be both an input and an initializer (overridable). */
   readonly initializers = new Map<Value, Tensor>();
-  /** Sparse initializers are carried through unread. */
-  readonly sparseInitializers: SparseTensor[] = [];
+  /** Sparse constants by the value that names them; the runtime hands them to nodes as dense tensors. */
+  readonly sparseInitializers = new Map<Value, SparseTensor>();
+  readonly quantizationAnnotations: QuantizationAnnotation[] = [];
   docString: string | undefined;
   metadata: ReadonlyMap<string, string> | undefined;
+  /** Protobuf fields that this IR does not know, byte for byte. */
+  unknownFields: Uint8Array | undefined;
   /** Facts about intermediate values that stand in value_info are held on Value.type. */
   private nodeList: Node[] = [];
 
@@ -289,6 +313,8 @@ export class Model {
   docString = '';
   readonly metadata = new Map<string, string>();
   readonly functions: FunctionDefinition[] = [];
+  /** Protobuf fields that this IR does not know (training_info and device configurations among them), byte for byte. */
+  unknownFields: Uint8Array | undefined;
 
   constructor(public graph: Graph) {}
 

@@ -3,3 +3,4 @@
 export * from './attributes.js';
 export * from './graph.js';
 export * from './tensor.js';
+export * from './traversal.js';

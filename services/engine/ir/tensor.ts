@@ -55,8 +55,12 @@ export interface Tensor {
   readonly data: ByteSource;
   /** UTF-8 elements when dataType is string; `data` is empty then. */
   readonly strings?: readonly Uint8Array[];
+  /** Name in the file of a tensor that is an attribute; an initializer is named by its Value. */
+  readonly name?: string;
   readonly docString?: string;
   readonly metadata?: ReadonlyMap<string, string>;
+  /** Protobuf fields that this IR does not know, byte for byte. */
+  readonly unknownFields?: Uint8Array;
 }
 
 export function bytesInMemory(bytes: Uint8Array): ByteSource {
