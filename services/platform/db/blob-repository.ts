@@ -1,0 +1,50 @@
+/** Which bytes exist, by content. A lock per content orders "store again" against "remove the last reference". */
+import type { Database, Db } from './database.js';
+
+export interface BlobContent {
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
+export interface BlobRepository {
+  /**
+   * Forgets the blob when nothing refers to it; `removeBytes` runs under the content's lock, before the lock is given up.
+   * True when it was removed.
+   */
+  removeIfUnreferenced(tenantId: string, sha256: string, removeBytes: () => Promise<void>): Promise<boolean>;
+}
+
+/** Held until the transaction ends. Take several in sorted order (registerBlobs does). */
+export async function lockBlob(tx: Db, tenantId: string, sha256: string): Promise<void> {
+  await tx.$executeRaw`SELECT pg_advisory_xact_lock(hashtextextended(${`blob:${tenantId}:${sha256}`}, 0))`;
+}
+
+/** Locks the contents and writes their rows. The caller makes sure afterwards, under the lock, that the bytes are there. */
+export async function registerBlobs(tx: Db, tenantId: string, blobs: readonly BlobContent[]): Promise<void> {
+  const byHash = [...new Map(blobs.map((blob) => [blob.sha256, blob])).values()].sort((a, b) => (a.sha256 < b.sha256 ? -1 : 1));
+  for (const blob of byHash) await lockBlob(tx, tenantId, blob.sha256);
+  const data = byHash.map(({ sha256, bytes }) => ({ tenantId, sha256, bytes: BigInt(bytes) }));
+  await tx.blob.createMany({ data, skipDuplicates: true });
+}
+
+async function isReferenced(tx: Db, tenantId: string, sha256: string): Promise<boolean> {
+  const file = JSON.stringify([{ sha256 }]);
+  const [row] = await tx.$queryRaw<{ referenced: boolean }[]>`
+    SELECT EXISTS (SELECT FROM model WHERE tenant_id = ${tenantId} AND deleted_at IS NULL AND files @> ${file}::jsonb)
+        OR EXISTS (SELECT FROM dataset WHERE tenant_id = ${tenantId} AND deleted_at IS NULL AND sha256 = ${sha256})
+        OR EXISTS (SELECT FROM artifact WHERE tenant_id = ${tenantId} AND sha256 = ${sha256}) AS referenced`;
+  return row?.referenced ?? true;
+}
+
+export function blobRepository(database: Database): BlobRepository {
+  return {
+    removeIfUnreferenced: (tenantId, sha256, removeBytes) =>
+      database.transaction(async (tx) => {
+        await lockBlob(tx, tenantId, sha256);
+        if (await isReferenced(tx, tenantId, sha256)) return false;
+        await tx.blob.deleteMany({ where: { tenantId, sha256 } });
+        await removeBytes();
+        return true;
+      }),
+  };
+}
