@@ -1,8 +1,16 @@
 import { defineConfig } from 'vitest/config';
 
-const conditions = ['source', 'import', 'node', 'default'];
+// Vitest also hands these to Node as --conditions, where 'import' or 'default' would make require() load ES modules.
+const conditions = ['source', 'node'];
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions, externalConditions: conditions } },
-  test: { include: ['test/**/*.test.ts'], pool: 'forks', maxWorkers: 2, testTimeout: 30_000, hookTimeout: 60_000 },
+  test: {
+    include: ['test/**/*.test.ts'],
+    globalSetup: ['test/support/global-setup.ts'],
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+  },
 });
