@@ -145,7 +145,7 @@ export class Node {
     this.attributes = new Map(options.attributes instanceof Map ? options.attributes : Object.entries(options.attributes ?? {}));
     this.outputValues = [...options.outputs];
     for (const output of this.outputValues) if (output) output.producer = this;
-    options.inputs.forEach((value, index) => this.setInput(index, value));
+    for (const [index, value] of options.inputs.entries()) this.setInput(index, value);
   }
 
   get inputs(): readonly (Value | null)[] {
@@ -287,7 +287,7 @@ function adopt(graph: Graph, node: Node): void {
 }
 
 function release(node: Node): void {
-  node.inputs.forEach((value, index) => value?.removeUse(node, index));
+  for (const [index, value] of node.inputs.entries()) value?.removeUse(node, index);
   for (const subgraph of node.subgraphs) for (const inner of subgraph.nodes) release(inner);
 }
 

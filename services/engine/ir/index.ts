@@ -2,5 +2,6 @@
 
 export * from './attributes.js';
 export * from './graph.js';
+export * from './name-authority.js';
 export * from './tensor.js';
 export * from './traversal.js';
