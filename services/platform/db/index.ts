@@ -1,8 +1,23 @@
 /** The door to Postgres: the database and the repositories over it. */
+export * from './api-key-repository.js';
+export * from './artifact-repository.js';
+export * from './blob-repository.js';
+export * from './bootstrap.js';
 export * from './cancel-job.js';
 export * from './database.js';
+export * from './dataset-repository.js';
 export { Prisma } from './generated/client.js';
+export * from './idempotency-repository.js';
+export * from './insert-job.js';
+export * from './instance-setting-repository.js';
+export * from './job-lease-repository.js';
+export * from './job-repair-repository.js';
+export * from './job-repository.js';
+export * from './model-repository.js';
 export * from './notification.js';
 export * from './outbox.js';
+export * from './page.js';
 export * from './record-job-event.js';
+export * from './webhook-delivery-repository.js';
+export * from './webhook-endpoint-repository.js';
 export * from './webhook-event-repository.js';

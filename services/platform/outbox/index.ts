@@ -1,0 +1,2 @@
+/** The outbox relay: from committed rows to queue messages. */
+export * from './relay-outbox.js';
