@@ -83,6 +83,10 @@ export class Value {
     return this.readers.size > 0;
   }
 
+  isUsedBy(node: Node, index: number): boolean {
+    return this.readers.get(node)?.has(index) ?? false;
+  }
+
   /** The nodes that read this value, each once. */
   get consumers(): Node[] {
     return [...this.readers.keys()];
