@@ -6,7 +6,7 @@ import type { ConsumerOptions, JobConsumer, JobHandler } from './job-queue.js';
 import { checkPayload } from './payload-check.js';
 import { openQueueConnection, type QueueConnection, type QueueLocation, type WorkerHandle } from './queue-backend.js';
 
-const RETRY_START_MS = 1_000;
+const RETRY_MS = 1_000;
 
 export interface ConsumerTiming {
   /** A message belongs to a consumer that has fallen silent for this long. */
@@ -59,16 +59,15 @@ export class BullmqJobConsumer implements JobConsumer {
         // One deploy and one crash must not add up to a failure; five starts without an end must.
         maxStalledCount: 2,
         maxStartedAttempts: 5,
+        runRetryDelay: RETRY_MS,
       });
-      worker.on('error', options.onError);
-      worker.on('failed', (_job, error) => options.onError(error));
       try {
         await worker.waitUntilReady();
         return worker;
       } catch (error) {
         options.onError(error instanceof Error ? error : new Error(String(error)));
         await worker.close(true).catch(options.onError);
-        await delay(RETRY_START_MS, undefined, { signal: this.stopping.signal }).catch(() => undefined);
+        await delay(RETRY_MS, undefined, { signal: this.stopping.signal }).catch(() => undefined);
       }
     }
     return undefined;

@@ -4,7 +4,7 @@ import type { EnqueueOptions, JobQueue } from './job-queue.js';
 import { checkPayload } from './payload-check.js';
 import { openQueueConnection, type QueueConnection, type QueueHandle, type QueueLocation } from './queue-backend.js';
 
-const DEADLINE_MS = 4_000;
+const DEADLINE_MS = 3_000;
 /** In BullMQ 1 is served first and no priority before all; ours grows upwards from 0. */
 const LOWEST_PRIORITY = 1_000_000;
 
@@ -55,7 +55,6 @@ export class BullmqJobQueue implements JobQueue {
     const known = this.queues.get(name);
     if (known) return known;
     const queue = this.open().queue(name);
-    queue.on('error', this.onError);
     try {
       await queue.waitUntilReady();
     } catch (error) {

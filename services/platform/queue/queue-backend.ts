@@ -2,14 +2,14 @@
 import {
   createPostgresBackend,
   createRedisBackend,
+  isPgPool,
+  type JobsOptions,
   type Processor,
-  type Queue,
   runMigrations,
-  type Worker,
   type WorkerOptions,
   withBackend,
 } from 'bullmq';
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 import pg from 'pg';
 
 const SCHEMA = 'bullmq';
@@ -22,13 +22,24 @@ export interface QueueLocation {
   readonly prefix: string;
 }
 
-export type QueueHandle = Pick<Queue, 'add' | 'waitUntilReady' | 'close' | 'on'>;
-export type WorkerHandle = Pick<Worker, 'run' | 'waitUntilReady' | 'close' | 'on'>;
+export interface QueueHandle {
+  add(name: string, data: object, options: JobsOptions): Promise<unknown>;
+  waitUntilReady(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface WorkerHandle {
+  run(): Promise<void>;
+  waitUntilReady(): Promise<void>;
+  close(force?: boolean): Promise<void>;
+}
+
 export type WorkerSettings = Omit<WorkerOptions, 'connection' | 'prefix'>;
 
 /** One connection (pool) and what BullMQ builds on it. Closing ends the connection, not the queues and workers. */
 export interface QueueConnection {
   queue(name: string): QueueHandle;
+  /** Also failures of the processor are reported to onError of the connection. */
   worker(name: string, processor: Processor, settings: WorkerSettings): WorkerHandle;
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -60,9 +71,19 @@ function openPostgres(databaseUrl: string, { failAfterMs, onError }: ConnectionO
     query_timeout: failAfterMs ?? 30_000,
   });
   pool.on('error', onError);
+  if (!isPgPool(pool)) throw new TypeError('BullMQ does not take this version of pg');
   return {
-    queue: (name) => new Queue(name, { connection: pool }) as QueueHandle,
-    worker: (name, processor, settings) => new Worker(name, processor, { ...settings, connection: pool }) as unknown as WorkerHandle,
+    queue: (name) => {
+      const queue = new Queue(name, { connection: pool });
+      queue.on('error', onError);
+      return queue;
+    },
+    worker: (name, processor, settings) => {
+      const worker = new Worker(name, processor, { ...settings, connection: pool });
+      worker.on('error', onError);
+      worker.on('failed', (_job, error) => onError(error));
+      return worker;
+    },
     ping: async () => {
       await pool.query('SELECT 1');
     },
@@ -72,21 +93,27 @@ function openPostgres(databaseUrl: string, { failAfterMs, onError }: ConnectionO
 
 function openRedis(url: string, prefix: string, { failAfterMs, onError }: ConnectionOptions): QueueConnection {
   const { Queue, Worker } = withBackend(createRedisBackend);
-  const failFast: RedisOptions = {
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 1,
-    ...(failAfterMs ? { commandTimeout: failAfterMs } : {}),
-  };
+  const consumer = { maxRetriesPerRequest: null };
+  const producer = { enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: failAfterMs ?? 0 };
   const redis = new Redis(url, {
     connectionName: 'lathe-queue',
     connectTimeout: 5_000,
-    retryStrategy: (attempt) => Math.min(100 * 2 ** Math.min(attempt, 6), 3_000),
-    ...(failAfterMs === undefined ? { maxRetriesPerRequest: null } : failFast),
+    retryStrategy: (attempt: number) => Math.min(100 * 2 ** Math.min(attempt, 6), 3_000),
+    ...(failAfterMs === undefined ? consumer : producer),
   });
   redis.on('error', onError);
   return {
-    queue: (name) => new Queue(name, { connection: redis, prefix }) as QueueHandle,
-    worker: (name, processor, settings) => new Worker(name, processor, { ...settings, connection: redis, prefix }) as WorkerHandle,
+    queue: (name) => {
+      const queue = new Queue(name, { connection: redis, prefix });
+      queue.on('error', onError);
+      return queue;
+    },
+    worker: (name, processor, settings) => {
+      const worker = new Worker(name, processor, { ...settings, connection: redis, prefix });
+      worker.on('error', onError);
+      worker.on('failed', (_job, error) => onError(error));
+      return worker;
+    },
     ping: async () => {
       await redis.ping();
     },
