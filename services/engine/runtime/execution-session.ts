@@ -4,13 +4,18 @@ import type { DataType, Model, Shape, Tensor } from '../ir/index.js';
 export interface InputOutputInfo {
   readonly name: string;
   readonly dataType: DataType;
-  readonly shape: Shape;
+  /** null when the model declares no shape; [] is a scalar. */
+  readonly shape: Shape | null;
 }
 
 export interface ExecutionSession {
+  /** Graph inputs that a caller must feed; initializers that may be overridden are not among them. */
   readonly inputs: readonly InputOutputInfo[];
   readonly outputs: readonly InputOutputInfo[];
-  /** Runs once. `fetches` defaults to all outputs. Throws RuntimeFailure when the runtime refuses. */
+  /**
+   * Runs once. `fetches` defaults to all outputs. Throws EngineError `dataset_invalid` when a feed does not fit the
+   * declared inputs and `runtime_failed` when the runtime refuses.
+   */
   run(feeds: ReadonlyMap<string, Tensor>, fetches?: readonly string[]): Promise<Map<string, Tensor>>;
   /** Frees native memory; must be called (garbage collection does not do it in time). */
   close(): Promise<void>;
@@ -30,6 +35,9 @@ export interface SessionOptions {
 export interface Runtime {
   /** Name and version, e.g. 'onnxruntime-node 1.30.0'. */
   readonly name: string;
-  /** Opens a model file, or an IR model (written to the runtime's scratch folder first). */
+  /**
+   * Opens a model file, or an IR model (written to the runtime's scratch folder first). Throws EngineError
+   * `model_invalid`, `model_unsupported`, `opset_unsupported`, `external_data_invalid` or `runtime_failed`.
+   */
   open(model: string | Model, options?: SessionOptions): Promise<ExecutionSession>;
 }

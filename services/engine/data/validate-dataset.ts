@@ -1,0 +1,128 @@
+/** Matches the arrays of a data set to the inputs of a graph: names, element types, axes; says how each array feeds its input. */
+import { EngineError } from '../engine-errors.js';
+import type { DataType, Shape } from '../ir/index.js';
+import type { InputOutputInfo } from '../runtime/execution-session.js';
+import { canCast } from './cast-elements.js';
+
+export const LABELS = 'labels';
+
+export interface ArrayFacts {
+  readonly dataType: DataType;
+  readonly dims: readonly number[];
+}
+
+/**
+ * How an array feeds its input:
+ * 'batched': as many axes as the input, the first of both is the sample axis;
+ * 'stacked': one axis more than the input, each row is one whole value of it (a state, a scalar);
+ * 'shared': no axis, one scalar for all samples.
+ */
+export type Feeding = 'batched' | 'stacked' | 'shared';
+
+export interface InputBinding {
+  readonly input: InputOutputInfo;
+  readonly feeding: Feeding;
+}
+
+export interface DatasetBinding {
+  readonly sampleCount: number;
+  readonly inputs: readonly InputBinding[];
+  /** Samples that one run must take; null when the graph takes any number. */
+  readonly fixedBatch: number | null;
+  readonly labelled: boolean;
+}
+
+function invalid(array: string, what: string, facts: { expected?: unknown; got?: unknown } = {}): EngineError {
+  return new EngineError('dataset_invalid', what, { array, ...facts });
+}
+
+function shapeText(shape: Shape): string {
+  return `[${shape.map((size) => size ?? '?').join(', ')}]`;
+}
+
+/** Throws EngineError `dataset_invalid` with the array's name, what was expected and what was found. */
+export function validateDataset(arrays: ReadonlyMap<string, ArrayFacts>, inputs: readonly InputOutputInfo[]): DatasetBinding {
+  const names = inputs.map((input) => input.name);
+  const labelled = arrays.has(LABELS) && !names.includes(LABELS);
+  for (const name of arrays.keys()) {
+    if (!names.includes(name) && !(labelled && name === LABELS)) {
+      throw invalid(name, `The data set holds array "${name}", but the model has no such input; its inputs are ${names.join(', ')}.`, {
+        expected: names,
+        got: name,
+      });
+    }
+  }
+  const bindings = inputs.map((input) => {
+    const array = arrays.get(input.name);
+    if (!array)
+      throw invalid(input.name, `The data set lacks array "${input.name}"; it holds ${[...arrays.keys()].join(', ')}.`, {
+        expected: input.name,
+        got: [...arrays.keys()],
+      });
+    return { input, feeding: feedingOf(array, input) };
+  });
+  const sampleCount = commonRows(arrays, bindings, labelled);
+  return { sampleCount, inputs: bindings, fixedBatch: fixedBatch(bindings), labelled };
+}
+
+function feedingOf(array: ArrayFacts, input: InputOutputInfo): Feeding {
+  const { name, dataType, shape } = input;
+  if (!canCast(array.dataType, dataType)) {
+    throw invalid(name, `Array "${name}" is ${array.dataType}, but the model's input takes ${dataType}; convert it before saving.`, {
+      expected: dataType,
+      got: array.dataType,
+    });
+  }
+  if (!shape) {
+    if (array.dims.length > 0) return 'batched';
+    throw invalid(name, `Array "${name}" has no axis, but its first axis must be the samples.`, { got: array.dims });
+  }
+  if (shape.length === 0 && array.dims.length === 0) return 'shared';
+  const feeding = array.dims.length === shape.length ? 'batched' : 'stacked';
+  const declared = feeding === 'batched' ? shape.slice(1) : shape;
+  const sizes = array.dims.slice(1);
+  if (sizes.length !== declared.length || declared.some((size, axis) => typeof size === 'number' && size !== sizes[axis])) {
+    const expected = `${shapeText(['samples', ...shape.slice(1)])} or ${shapeText(['samples', ...shape])}`;
+    throw invalid(name, `Array "${name}" has shape ${shapeText(array.dims)}, but the model's input "${name}" needs ${expected}.`, {
+      expected: shape,
+      got: array.dims,
+    });
+  }
+  return feeding;
+}
+
+function commonRows(arrays: ReadonlyMap<string, ArrayFacts>, bindings: readonly InputBinding[], labelled: boolean): number {
+  const counted = [...bindings.filter(({ feeding }) => feeding !== 'shared').map(({ input }) => input.name), ...(labelled ? [LABELS] : [])];
+  const rows = counted.map((name) => ({ name, count: arrays.get(name)?.dims[0] ?? 1 }));
+  const first = rows[0];
+  if (!first) throw invalid('', 'The data set has no array with a sample axis.');
+  for (const { name, count } of rows) {
+    if (count !== first.count) {
+      throw invalid(name, `Array "${name}" has ${count} samples, but "${first.name}" has ${first.count}.`, {
+        expected: first.count,
+        got: count,
+      });
+    }
+  }
+  if (first.count === 0) throw invalid(first.name, 'The data set has no samples.', { got: 0 });
+  return first.count;
+}
+
+function fixedBatch(bindings: readonly InputBinding[]): number | null {
+  if (bindings.some(({ feeding }) => feeding === 'stacked')) {
+    const wide = bindings.find(
+      ({ input, feeding }) => feeding === 'batched' && typeof input.shape?.[0] === 'number' && input.shape[0] !== 1,
+    );
+    if (wide)
+      throw invalid(
+        wide.input.name,
+        `Input "${wide.input.name}" takes ${wide.input.shape?.[0]} samples at once, but another input takes one value per run.`,
+      );
+    return 1;
+  }
+  const fixed = bindings.filter(({ feeding }) => feeding === 'batched').map(({ input }) => input.shape?.[0]);
+  const sizes = new Set(fixed.filter((size) => typeof size === 'number'));
+  const [size, other] = [...sizes];
+  if (other !== undefined) throw invalid('', `The model's inputs take different numbers of samples at once: ${[...sizes].join(', ')}.`);
+  return size ?? null;
+}

@@ -1,0 +1,55 @@
+/** Runs a model, and a reference beside it, over samples: task metrics of both and the fidelity between them, in bounded memory. */
+import type { ExecutionSession } from '../runtime/execution-session.js';
+import { chooseBatchSize } from './batch-size.js';
+import type { EvaluationInput } from './evaluation-input.js';
+import { FidelityAccumulator, type FidelityResult } from './fidelity.js';
+import { type Metrics, MetricsAccumulator } from './metrics.js';
+
+export interface EvaluationOptions {
+  readonly inputs: FidelityResult['inputs'];
+  readonly signal?: AbortSignal;
+  progress?(fraction: number): void;
+}
+
+export interface Evaluation {
+  /** null without labels. */
+  readonly metrics: Metrics | null;
+  /** null without a reference. */
+  readonly reference: { readonly metrics: Metrics | null; readonly fidelity: FidelityResult } | null;
+  readonly samples: number;
+  /** Samples per run. */
+  readonly batch: number;
+}
+
+/** Throws EngineError `dataset_invalid` when labels do not fit the outputs, and what running throws. */
+export async function evaluateModels(
+  { model, reference }: { readonly model: ExecutionSession; readonly reference?: ExecutionSession },
+  input: EvaluationInput,
+  options: EvaluationOptions,
+): Promise<Evaluation> {
+  const batch = await chooseBatchSize(reference ? [reference, model] : [model], input);
+  const fidelity = new FidelityAccumulator();
+  const metrics = new MetricsAccumulator();
+  const referenceMetrics = new MetricsAccumulator();
+  let samples = 0;
+  let labelled = false;
+  for await (const run of input.runs(batch)) {
+    options.signal?.throwIfAborted();
+    const outputs = await model.run(run.feeds);
+    const expected = await reference?.run(run.feeds);
+    if (run.labels) {
+      labelled = true;
+      metrics.add(outputs, run.labels, run);
+      if (expected) referenceMetrics.add(expected, run.labels, run);
+    }
+    if (expected) fidelity.add(expected, outputs, run);
+    samples += run.sampleCount;
+    options.progress?.(samples / input.sampleCount);
+  }
+  return {
+    metrics: labelled ? metrics.result : null,
+    reference: reference ? { metrics: labelled ? referenceMetrics.result : null, fidelity: fidelity.result(options.inputs) } : null,
+    samples,
+    batch,
+  };
+}

@@ -1,0 +1,14 @@
+/** The engine's public surface: compress, inspect, evaluate and benchmark model files. Knows no HTTP, queue or database. */
+export { EngineError, type EngineErrorCode } from './engine-errors.js';
+export type { FidelityResult } from './evaluation/fidelity.js';
+export type { Metrics } from './evaluation/metrics.js';
+export type { NodeChange, Target } from './method.js';
+export { type BenchmarkRequest, type BenchmarkResult, benchmark } from './pipeline/benchmark.js';
+export { type CompressRequest, type CompressResult, compress } from './pipeline/compress.js';
+export { type EvaluateRequest, type EvaluateResult, evaluate } from './pipeline/evaluate.js';
+export type { GateCheck, GateResult } from './pipeline/gate.js';
+export { type InspectRequest, type InspectResult, inspect } from './pipeline/inspect.js';
+export type { CompressionPlan, CompressionStep, MethodName, MetricName, QualityGate } from './pipeline/plan.js';
+export type { Phase, ProgressEvent } from './pipeline/progress.js';
+export { type CompressionReport, type Environment, type ModelMeasurement, reportSchemaVersion } from './pipeline/report.js';
+export { type Cpu, describeCpu } from './runtime/cpu.js';

@@ -1,0 +1,205 @@
+/** The main job: decode, clean up, apply the steps, verify, write, load what was written, measure it against the source, report. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { openDataset } from '../data/dataset.js';
+import { EngineError } from '../engine-errors.js';
+import { inspectModel } from '../inspection/index.js';
+import type { Model, Tensor } from '../ir/index.js';
+import { verifyModel } from '../ir/verify-graph.js';
+import type { MethodContext, NodeChange } from '../method.js';
+import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
+import { describeCpu } from '../runtime/cpu.js';
+import type { InputOutputInfo } from '../runtime/execution-session.js';
+import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
+import { describeEnvironment } from './environment.js';
+import { datasetSource, type EvaluationSource, generatedSource } from './evaluation-source.js';
+import { measurePair } from './measure.js';
+import { applyStep } from './methods.js';
+import { describeModelFiles } from './model-files.js';
+import { type CompressionPlan, stepsToRun } from './plan.js';
+import { type ProgressEvent, ProgressMeter } from './progress.js';
+import { buildReport, type CompressionReport } from './report.js';
+import { toolVersion } from './tool-version.js';
+
+export interface CompressRequest {
+  readonly modelPath: string;
+  readonly plan: CompressionPlan;
+  /** .npz or .npy with unlabelled samples, for methods that need data. */
+  readonly calibration?: string;
+  /** .npz with samples and optional `labels`, for fidelity and metrics. Default: the calibration set, else generated inputs. */
+  readonly evaluation?: string;
+  /** Folder for model.onnx (and model.onnx.data) and report.json; made when missing. */
+  readonly outDir: string;
+  /** Existing private folder for temporary files; the caller removes it. */
+  readonly scratch: string;
+  readonly signal?: AbortSignal;
+  onProgress?(event: ProgressEvent): void;
+  /** Wall time for the latency measurement in milliseconds. Default 1500. */
+  readonly measureBudgetMs?: number;
+  /** Threads inside an operator. Default: physical cores. */
+  readonly threads?: number;
+}
+
+export interface CompressResult {
+  /** model.onnx first, then its external data when there is any. */
+  readonly modelFiles: readonly string[];
+  readonly reportPath: string;
+  readonly report: CompressionReport;
+  /** False when a bound of the recipe's gate was missed; the files are written all the same. */
+  readonly gatePassed: boolean;
+}
+
+/** Everything the phases share. */
+interface Work {
+  readonly request: CompressRequest;
+  readonly runtime: OrtRuntime;
+  readonly signal: AbortSignal;
+  readonly meter: ProgressMeter;
+}
+
+const MEASURE_BUDGET_MS = 1500;
+
+/**
+ * Compresses one model. Throws EngineError: `model_*`, `opset_unsupported`, `external_data_invalid`, `dataset_invalid`,
+ * `recipe_invalid` for what the caller sent, `runtime_failed` when the source or the artifact does not run,
+ * `canceled` when `signal` was aborted.
+ */
+export async function compress(request: CompressRequest): Promise<CompressResult> {
+  const signal = request.signal ?? new AbortController().signal;
+  const steps = stepsToRun(request.plan);
+  const meter = new ProgressMeter(steps, (event) => request.onProgress?.(event));
+  const runtime = createOrtRuntime({ scratch: request.scratch, ...(request.threads ? { threads: request.threads } : {}) });
+  try {
+    return await run({ request, runtime, signal, meter });
+  } catch (error) {
+    if (signal.aborted && !(error instanceof EngineError))
+      throw new EngineError('canceled', 'The compression was canceled.', {}, { cause: error });
+    throw error;
+  }
+}
+
+async function run(work: Work): Promise<CompressResult> {
+  const { request, runtime, meter, signal } = work;
+  meter.begin('decode', 'reading the model');
+  const source = decodeModelFile(request.modelPath);
+  const sourceFiles = await describeModelFiles(request.modelPath);
+  const checked = await selfCheck(work, source);
+  try {
+    const artifact = decodeModelFile(request.modelPath);
+    const nodes = await applySteps(work, artifact, checked.inputs);
+    meter.begin('verify', 'writing and loading the artifact');
+    verifyModel(artifact);
+    artifact.metadata.set('lathe.version', toolVersion());
+    artifact.metadata.set('lathe.recipe', JSON.stringify(request.plan));
+    artifact.metadata.set('lathe.parent_sha256', sourceFiles.sha256);
+    const artifactPath = join(resolve(request.outDir), 'model.onnx');
+    await mkdir(request.outDir, { recursive: true });
+    const modelFiles = encodeModelFile(artifact, artifactPath).map((file) => file.path);
+    await checkArtifact(work, artifactPath, checked);
+    const artifactFiles = await describeModelFiles(artifactPath);
+    meter.begin('measure', 'latency, in turns');
+    const measurements = await measurePair(runtime, {
+      sourcePath: request.modelPath,
+      artifactPath,
+      source,
+      artifact: decodeModelFile(artifactPath),
+      samples: checked.samples,
+      scratch: request.scratch,
+      budgetMs: request.measureBudgetMs ?? MEASURE_BUDGET_MS,
+      signal,
+      progress: (fraction, message) => meter.within(fraction, message),
+    });
+    meter.begin('report', 'writing the report');
+    const report = buildReport({
+      plan: request.plan,
+      source: { files: sourceFiles, inspection: inspectModel(source) },
+      artifact: { files: artifactFiles, inspection: inspectModel(decodeModelFile(artifactPath)) },
+      samples: checked.samples,
+      measurements,
+      nodes,
+      environment: describeEnvironment(describeCpu(), runtime),
+      seconds: meter.seconds,
+    });
+    const reportPath = join(resolve(request.outDir), 'report.json');
+    await writeFile(reportPath, `${JSON.stringify(report, null, 2)}\n`);
+    meter.end();
+    meter.within(0, 'done');
+    return { modelFiles, reportPath, report, gatePassed: report.gate.passed };
+  } finally {
+    await checked.samples.close();
+  }
+}
+
+interface CheckedSource {
+  readonly inputs: readonly InputOutputInfo[];
+  readonly outputs: readonly InputOutputInfo[];
+  readonly samples: EvaluationSource;
+}
+
+/** The source must load and run before anything is done to it. */
+async function selfCheck({ request, runtime }: Work, source: Model): Promise<CheckedSource> {
+  const session = await runtime.open(request.modelPath);
+  try {
+    const dataPath = request.evaluation ?? request.calibration;
+    const samples = dataPath ? await datasetSource(dataPath, session, request.scratch) : await generatedSource(source, session);
+    try {
+      await session.run(samples.first);
+    } catch (error) {
+      await samples.close();
+      throw error;
+    }
+    return { inputs: session.inputs, outputs: session.outputs, samples };
+  } finally {
+    await session.close();
+  }
+}
+
+async function applySteps(
+  { request, runtime, signal, meter }: Work,
+  model: Model,
+  inputs: readonly InputOutputInfo[],
+): Promise<NodeChange[]> {
+  const calibration = request.calibration ? await openDataset({ path: request.calibration, scratch: request.scratch }, inputs) : undefined;
+  const context: MethodContext = {
+    target: request.plan.target ?? 'x64',
+    runtime,
+    scratch: request.scratch,
+    ...(calibration ? { calibration } : {}),
+    signal,
+    progress: (fraction, message) => meter.within(fraction, message),
+  };
+  try {
+    const changes: NodeChange[] = [];
+    for (const step of stepsToRun(request.plan)) {
+      signal.throwIfAborted();
+      meter.begin(step.method, step.method);
+      changes.push(...(await applyStep(model, step, context)));
+    }
+    return changes;
+  } finally {
+    await calibration?.close();
+  }
+}
+
+/** The file that was written must load, run and take and give exactly what the source does. */
+async function checkArtifact({ runtime }: Work, path: string, { inputs, outputs, samples }: CheckedSource): Promise<void> {
+  const session = await runtime.open(path);
+  try {
+    requireSame('inputs', inputs, session.inputs);
+    requireSame('outputs', outputs, session.outputs);
+    const results: ReadonlyMap<string, Tensor> = await session.run(samples.first);
+    if (results.size !== outputs.length) throw new EngineError('runtime_failed', 'The artifact does not give all outputs.');
+  } finally {
+    await session.close();
+  }
+}
+
+function requireSame(what: string, before: readonly InputOutputInfo[], after: readonly InputOutputInfo[]): void {
+  const text = (each: readonly InputOutputInfo[]): string => each.map(({ name, dataType }) => `${name}: ${dataType}`).join(', ');
+  if (text(before) !== text(after)) {
+    throw new EngineError('runtime_failed', `The artifact's ${what} differ from the source's.`, {
+      before: text(before),
+      after: text(after),
+    });
+  }
+}

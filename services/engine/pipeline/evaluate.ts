@@ -1,0 +1,57 @@
+/** Measures a model on a data set, and beside a reference when one is given: what `lathe evaluate` prints. */
+import { evaluateModels } from '../evaluation/evaluate-models.js';
+import type { FidelityResult } from '../evaluation/fidelity.js';
+import type { Metrics } from '../evaluation/metrics.js';
+import { createOrtRuntime } from '../runtime/ort-session.js';
+import { datasetSource } from './evaluation-source.js';
+
+export interface EvaluateRequest {
+  readonly modelPath: string;
+  /** .npz with arrays named as the graph inputs and optional `labels`, or .npy for a model with one input. */
+  readonly dataPath: string;
+  /** A model with the same inputs and outputs to compare with. */
+  readonly referencePath?: string;
+  /** Existing private folder for temporary files. */
+  readonly scratch: string;
+  readonly signal?: AbortSignal;
+  readonly threads?: number;
+  onProgress?(fraction: number): void;
+}
+
+export interface EvaluateResult {
+  /** null without labels. */
+  readonly metrics: Metrics | null;
+  /** null without a reference. */
+  readonly reference: { readonly metrics: Metrics | null; readonly fidelity: FidelityResult } | null;
+  readonly samples: number;
+}
+
+/** Throws EngineError `dataset_invalid`, or what opening and running throws. */
+export async function evaluate(request: EvaluateRequest): Promise<EvaluateResult> {
+  const runtime = createOrtRuntime({ scratch: request.scratch, ...(request.threads ? { threads: request.threads } : {}) });
+  const model = await runtime.open(request.modelPath);
+  try {
+    const reference = request.referencePath ? await runtime.open(request.referencePath) : undefined;
+    try {
+      const samples = await datasetSource(request.dataPath, model, request.scratch);
+      try {
+        const {
+          metrics,
+          reference: compared,
+          samples: count,
+        } = await evaluateModels({ model, ...(reference ? { reference } : {}) }, samples, {
+          inputs: 'dataset',
+          ...(request.signal ? { signal: request.signal } : {}),
+          progress: (fraction) => request.onProgress?.(fraction),
+        });
+        return { metrics, reference: compared, samples: count };
+      } finally {
+        await samples.close();
+      }
+    } finally {
+      await reference?.close();
+    }
+  } finally {
+    await model.close();
+  }
+}

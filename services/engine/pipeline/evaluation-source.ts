@@ -1,0 +1,47 @@
+/** Where the samples of a measurement come from: the caller's data set, or inputs made from the model's declarations. */
+import { openDataset } from '../data/dataset.js';
+import type { EvaluationInput } from '../evaluation/evaluation-input.js';
+import { byteCount, elementCount, type Model, type Tensor } from '../ir/index.js';
+import type { ExecutionSession } from '../runtime/execution-session.js';
+import { findSampleInputs } from '../runtime/sample-inputs.js';
+
+/** Must be closed. */
+export interface EvaluationSource extends EvaluationInput {
+  readonly inputs: 'dataset' | 'generated';
+  readonly labelled: boolean;
+  /** Feeds of one run with a single sample: for latency and shapes. */
+  readonly first: ReadonlyMap<string, Tensor>;
+  close(): Promise<void>;
+}
+
+/** Enough for a stable signal-to-noise ratio of float outputs; a data set says more. */
+export const GENERATED_SAMPLES = 16;
+
+/** `path` is a .npz or .npy file. Throws EngineError `dataset_invalid` when it does not fit the session's inputs. */
+export async function datasetSource(path: string, session: ExecutionSession, scratch: string): Promise<EvaluationSource> {
+  const dataset = await openDataset({ path, scratch }, session.inputs);
+  for await (const run of dataset.runs(1, 1)) {
+    return { ...dataset, inputs: 'dataset', first: run.feeds };
+  }
+  await dataset.close();
+  throw new RangeError('datasetSource: a validated data set has samples');
+}
+
+/** Throws EngineError `model_unsupported` when no inputs can be found that the model runs with. */
+export async function generatedSource(model: Model, session: ExecutionSession, sampleCount = GENERATED_SAMPLES): Promise<EvaluationSource> {
+  const maker = await findSampleInputs(model, session);
+  const first = maker.make(0);
+  const sampleBytes = [...first.values()].reduce((sum, tensor) => sum + byteCount(tensor.dataType, elementCount(tensor.dims)), 0);
+  return {
+    inputs: 'generated',
+    labelled: false,
+    sampleCount,
+    sampleBytes,
+    fixedBatch: 1,
+    first,
+    async *runs(_size, limit = sampleCount) {
+      for (let index = 0; index < Math.min(limit, sampleCount); index++) yield { feeds: maker.make(index), rows: 1, sampleCount: 1 };
+    },
+    close: async () => {},
+  };
+}

@@ -1,0 +1,111 @@
+/** Measures source and artifact side by side: interleaved latency, fidelity, task metrics, multiply-accumulates, fusion. */
+import type { Evaluation } from '../evaluation/evaluate-models.js';
+import { evaluateModels } from '../evaluation/evaluate-models.js';
+import { countMacs } from '../inspection/index.js';
+import type { Model, Tensor } from '../ir/index.js';
+import { type Latency, measureLatencies } from '../runtime/benchmark.js';
+import { type FusionReport, reportFusion } from '../runtime/fusion-report.js';
+import { observeShapes } from '../runtime/observe-shapes.js';
+import type { OrtRuntime } from '../runtime/ort-session.js';
+import type { EvaluationSource } from './evaluation-source.js';
+
+export interface MeasureRequest {
+  readonly sourcePath: string;
+  readonly artifactPath: string;
+  readonly source: Model;
+  readonly artifact: Model;
+  readonly samples: EvaluationSource;
+  readonly scratch: string;
+  readonly budgetMs: number;
+  readonly signal: AbortSignal;
+  progress(fraction: number, message: string): void;
+}
+
+export interface Measurements {
+  readonly sourceLatency: Latency;
+  readonly artifactLatency: Latency;
+  readonly sourceMacs: number | null;
+  readonly artifactMacs: number | null;
+  readonly evaluation: Evaluation;
+  readonly fusion: FusionReport | null;
+  readonly warnings: readonly string[];
+}
+
+/** Larger models are not written out a second time to see what the runtime made of them. */
+const FUSION_BYTES_MAX = 1e9;
+
+/** Throws what running the models throws. */
+export async function measurePair(runtime: OrtRuntime, request: MeasureRequest): Promise<Measurements> {
+  const { samples, signal, progress } = request;
+  const warnings: string[] = [];
+  progress(0, 'latency, in turns');
+  const [sourceLatency, artifactLatency] = await measureLatencies(
+    runtime,
+    [request.sourcePath, request.artifactPath].map((model) => ({ model, feeds: samples.first })),
+    { budgetMs: request.budgetMs, signal, progress: (fraction) => progress(0.5 * fraction, 'latency, in turns') },
+  );
+  if (!sourceLatency || !artifactLatency) throw new RangeError('benchmark: one latency per model');
+  const evaluation = await evaluatePair(runtime, request);
+  progress(0.9, 'shapes and fusion');
+  const sourceMacs = await macsOf(runtime, request.source, request, warnings);
+  const artifactMacs = await macsOf(runtime, request.artifact, request, warnings);
+  signal.throwIfAborted();
+  const fusion = await fusionOf(runtime, request, warnings);
+  return { sourceLatency, artifactLatency, sourceMacs, artifactMacs, evaluation, fusion, warnings };
+}
+
+async function evaluatePair(
+  runtime: OrtRuntime,
+  { sourcePath, artifactPath, samples, signal, progress }: MeasureRequest,
+): Promise<Evaluation> {
+  const reference = await runtime.open(sourcePath);
+  try {
+    const model = await runtime.open(artifactPath);
+    try {
+      return await evaluateModels({ model, reference }, samples, {
+        inputs: samples.inputs,
+        signal,
+        progress: (fraction) =>
+          progress(0.5 + 0.4 * fraction, `fidelity, ${samples.inputs === 'dataset' ? 'data set' : 'generated inputs'}`),
+      });
+    } finally {
+      await model.close();
+    }
+  } finally {
+    await reference.close();
+  }
+}
+
+/** Multiply-accumulates for these feeds; null, with a warning, when too little is known of the shapes. */
+async function macsOf(
+  runtime: OrtRuntime,
+  model: Model,
+  { samples, scratch }: { samples: { readonly first: ReadonlyMap<string, Tensor> }; scratch: string },
+  warnings: string[],
+): Promise<number | null> {
+  try {
+    const { shapes } = await observeShapes(runtime, { model, feeds: samples.first, scratch });
+    return countMacs(model, shapes).total;
+  } catch (error) {
+    warnings.push(`macs: not counted (${error instanceof Error ? error.message : String(error)})`);
+    return null;
+  }
+}
+
+async function fusionOf(
+  runtime: OrtRuntime,
+  { artifact, artifactPath, scratch }: MeasureRequest,
+  warnings: string[],
+): Promise<FusionReport | null> {
+  const bytes = [...artifact.graph.initializers.values()].reduce((sum, tensor) => sum + tensor.data.byteLength, 0);
+  if (bytes > FUSION_BYTES_MAX) {
+    warnings.push('fusion: not reported for models above 1 GB');
+    return null;
+  }
+  try {
+    return await reportFusion(runtime, artifactPath, scratch);
+  } catch (error) {
+    warnings.push(`fusion: not reported (${error instanceof Error ? error.message : String(error)})`);
+    return null;
+  }
+}

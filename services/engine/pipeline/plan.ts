@@ -1,0 +1,54 @@
+/** What the engine executes: an ordered list of methods with their options, a gate and a target. The wire schema has the same structure. */
+import { EngineError } from '../engine-errors.js';
+import type { Target } from '../method.js';
+
+export interface CleanUpStep {
+  readonly method: 'clean-up';
+}
+
+export interface DynamicInt8Step {
+  readonly method: 'dynamic-int8';
+  /** One scale per output column instead of one per weight tensor. */
+  readonly per_channel?: boolean;
+  readonly op_types?: readonly ('MatMul' | 'Gemm' | 'LSTM' | 'Attention' | 'Gather')[];
+  /** Node names; '*' stands for any characters. */
+  readonly exclude?: readonly string[];
+  readonly embeddings?: boolean;
+}
+
+export interface Float16StorageStep {
+  readonly method: 'float16-storage';
+  readonly exclude?: readonly string[];
+  readonly min_elements?: number;
+}
+
+export type CompressionStep = CleanUpStep | DynamicInt8Step | Float16StorageStep;
+export type MethodName = CompressionStep['method'];
+
+export type MetricName = 'top1' | 'top5' | 'mse' | 'mae';
+
+/** The artifact is refused when one of the bounds is missed. */
+export interface QualityGate {
+  /** Default: top1 for class labels, mse for others. */
+  readonly metric?: MetricName;
+  /** Largest loss of the metric, absolute; needs labels. */
+  readonly max_metric_drop?: number;
+  /** Source median latency over artifact median latency. */
+  readonly min_speedup?: number;
+  /** Source bytes over artifact bytes. */
+  readonly min_size_ratio?: number;
+  readonly min_sqnr_db?: number;
+}
+
+export interface CompressionPlan {
+  readonly steps: readonly CompressionStep[];
+  readonly gate?: QualityGate;
+  /** Default 'x64'. */
+  readonly target?: Target;
+}
+
+/** The steps as they will run: clean-up first, unless the plan already begins with it. Throws EngineError `recipe_invalid`. */
+export function stepsToRun(plan: CompressionPlan): readonly CompressionStep[] {
+  if (plan.steps.length === 0) throw new EngineError('recipe_invalid', 'The recipe has no steps.');
+  return plan.steps[0]?.method === 'clean-up' ? plan.steps : [{ method: 'clean-up' }, ...plan.steps];
+}

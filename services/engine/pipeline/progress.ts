@@ -1,0 +1,59 @@
+/** Progress of a compression: one fraction over all phases, with the time that is probably left. */
+import type { CompressionStep, MethodName } from './plan.js';
+
+export type Phase = 'decode' | MethodName | 'verify' | 'measure' | 'report';
+
+export interface ProgressEvent {
+  readonly phase: Phase;
+  /** Of the whole work, 0 to 1. */
+  readonly fraction: number;
+  /** Seconds, extrapolated from what has passed; null while too little has. */
+  readonly eta_s: number | null;
+  readonly message: string;
+}
+
+/** Shares of the wall time of a small model, where measuring dominates; only the bar's smoothness depends on them. */
+const weights = { decode: 2, step: 10, verify: 6, measure: 40, report: 1 } as const;
+const FRACTION_FOR_ETA = 0.05;
+
+/** Phases in order, each with its share; calls `listen` whenever there is news. Also keeps the wall seconds per phase. */
+export class ProgressMeter {
+  private readonly started = performance.now();
+  private readonly total: number;
+  private done = 0;
+  private phase: Phase = 'decode';
+  private phaseStarted = this.started;
+  private share = 0;
+  readonly seconds: Record<string, number> = {};
+
+  constructor(
+    steps: readonly CompressionStep[],
+    private readonly listen: (event: ProgressEvent) => void,
+  ) {
+    this.total = weights.decode + steps.length * weights.step + weights.verify + weights.measure + weights.report;
+  }
+
+  /** Ends the phase before and begins `phase`. */
+  begin(phase: Phase, message: string): void {
+    this.end();
+    this.phase = phase;
+    this.phaseStarted = performance.now();
+    this.share = phase === 'decode' || phase === 'verify' || phase === 'measure' || phase === 'report' ? weights[phase] : weights.step;
+    this.within(0, message);
+  }
+
+  /** `fraction` of the present phase is done. */
+  within(fraction: number, message: string): void {
+    const overall = Math.min(1, (this.done + this.share * Math.max(0, Math.min(1, fraction))) / this.total);
+    const elapsed = (performance.now() - this.started) / 1000;
+    const eta = overall >= FRACTION_FOR_ETA ? (elapsed * (1 - overall)) / overall : null;
+    this.listen({ phase: this.phase, fraction: overall, eta_s: eta, message });
+  }
+
+  /** Ends the last phase. */
+  end(): void {
+    this.done += this.share;
+    if (this.share > 0) this.seconds[this.phase] = (this.seconds[this.phase] ?? 0) + (performance.now() - this.phaseStarted) / 1000;
+    this.share = 0;
+  }
+}

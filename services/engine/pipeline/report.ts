@@ -1,0 +1,178 @@
+/** report.json: the evidence that goes with every artifact. Field names are a public contract; `schema_version` counts their changes. */
+import type { FidelityResult } from '../evaluation/fidelity.js';
+import type { Metrics } from '../evaluation/metrics.js';
+import type { ModelInspection } from '../inspection/index.js';
+import type { NodeChange, Target } from '../method.js';
+import type { Latency } from '../runtime/benchmark.js';
+import type { FusionReport } from '../runtime/fusion-report.js';
+import type { EvaluationSource } from './evaluation-source.js';
+import { checkGate, type GateResult } from './gate.js';
+import type { Measurements } from './measure.js';
+import type { ModelFiles } from './model-files.js';
+import type { CompressionPlan } from './plan.js';
+
+export const reportSchemaVersion = 1;
+
+/** One side of the comparison. null means "not measurable"; `warnings` says why. */
+export interface ModelMeasurement {
+  readonly sha256: string;
+  /** Model file and external data together. */
+  readonly bytes: number;
+  readonly parameters: number;
+  readonly nodes: number;
+  /** Multiply-accumulates of one run on the inputs that the latency was measured with. */
+  readonly macs: number | null;
+  /** Median wall time of one run. */
+  readonly latency_ms: number | null;
+  readonly p90_ms: number | null;
+  readonly min_ms: number | null;
+  readonly metrics: Metrics | null;
+}
+
+export interface Environment {
+  readonly cpu: string;
+  readonly isa: string;
+  readonly flags: readonly string[];
+  /** uint8 x int8 products saturate on this processor (x64 without VNNI). */
+  readonly u8s8_saturates: boolean;
+  readonly cores: number;
+  readonly threads: number;
+  readonly runtime: string;
+  readonly lathe: string;
+  readonly node: string;
+  readonly os: string;
+}
+
+export interface LatencyConditions {
+  /** Where the inputs came from. */
+  readonly inputs: 'dataset' | 'generated';
+  /** Sizes of the inputs by name. */
+  readonly shapes: Readonly<Record<string, readonly number[]>>;
+  readonly source_runs: number;
+  readonly artifact_runs: number;
+}
+
+export interface CompressionReport {
+  readonly schema_version: number;
+  readonly created_at: string;
+  readonly recipe: CompressionPlan;
+  readonly target: Target;
+  readonly source: ModelMeasurement;
+  readonly artifact: ModelMeasurement;
+  /** Source bytes over artifact bytes. */
+  readonly size_ratio: number;
+  /** Source median latency over artifact median latency; below 1 the artifact is slower. */
+  readonly speedup: number | null;
+  readonly latency: LatencyConditions | null;
+  readonly fidelity: FidelityResult;
+  readonly gate: GateResult;
+  readonly fusion: FusionReport | null;
+  readonly nodes: readonly NodeChange[];
+  readonly warnings: readonly string[];
+  /** Wall seconds by phase. */
+  readonly seconds: Readonly<Record<string, number>>;
+  readonly environment: Environment;
+}
+
+interface ReportedModel {
+  readonly files: ModelFiles;
+  readonly inspection: ModelInspection;
+}
+
+export interface ReportParts {
+  readonly plan: CompressionPlan;
+  readonly source: ReportedModel;
+  readonly artifact: ReportedModel;
+  readonly samples: EvaluationSource;
+  readonly measurements: Measurements;
+  readonly nodes: readonly NodeChange[];
+  readonly environment: Environment;
+  readonly seconds: Readonly<Record<string, number>>;
+}
+
+/** Puts what was measured into the report's form, judges the gate, and says in words what a reader should not miss. */
+export function buildReport(parts: ReportParts): CompressionReport {
+  const { measurements, source, artifact } = parts;
+  const reference = measurements.evaluation.reference;
+  if (!reference) throw new TypeError('buildReport: fidelity needs a reference');
+  const speedup = measurements.sourceLatency.median_ms / measurements.artifactLatency.median_ms;
+  const sizeRatio = source.files.bytes / artifact.files.bytes;
+  const gate = checkGate(parts.plan.gate, {
+    sourceMetrics: reference.metrics,
+    artifactMetrics: measurements.evaluation.metrics,
+    speedup,
+    sizeRatio,
+    fidelity: reference.fidelity,
+  });
+  return {
+    schema_version: reportSchemaVersion,
+    created_at: new Date().toISOString(),
+    recipe: parts.plan,
+    target: parts.plan.target ?? 'x64',
+    source: measured(source, { latency: measurements.sourceLatency, macs: measurements.sourceMacs, metrics: reference.metrics }),
+    artifact: measured(artifact, {
+      latency: measurements.artifactLatency,
+      macs: measurements.artifactMacs,
+      metrics: measurements.evaluation.metrics,
+    }),
+    size_ratio: sizeRatio,
+    speedup,
+    latency: {
+      inputs: parts.samples.inputs,
+      shapes: Object.fromEntries([...parts.samples.first].map(([name, tensor]) => [name, tensor.dims])),
+      source_runs: measurements.sourceLatency.runs,
+      artifact_runs: measurements.artifactLatency.runs,
+    },
+    fidelity: reference.fidelity,
+    gate,
+    fusion: measurements.fusion,
+    nodes: parts.nodes,
+    warnings: [...measurements.warnings, ...warningsOf(parts, { speedup, sizeRatio })],
+    seconds: parts.seconds,
+    environment: parts.environment,
+  };
+}
+
+function measured(
+  { files, inspection }: ReportedModel,
+  { latency, macs, metrics }: { latency: Latency; macs: number | null; metrics: Metrics | null },
+): ModelMeasurement {
+  return {
+    sha256: files.sha256,
+    bytes: files.bytes,
+    parameters: inspection.parameters,
+    nodes: inspection.nodes,
+    macs,
+    latency_ms: latency.median_ms,
+    p90_ms: latency.p90_ms,
+    min_ms: latency.min_ms,
+    metrics,
+  };
+}
+
+function warningsOf(
+  { measurements, samples, environment, plan }: ReportParts,
+  { speedup, sizeRatio }: { speedup: number; sizeRatio: number },
+): string[] {
+  const warnings: string[] = [];
+  const fidelity = measurements.evaluation.reference?.fidelity;
+  if (speedup < 1) warnings.push(`speed: the artifact is slower than the source on this processor (${speedup.toFixed(2)} times as fast).`);
+  if (sizeRatio < 1) warnings.push(`size: the artifact is larger than the source (${(1 / sizeRatio).toFixed(2)} times).`);
+  if (samples.inputs === 'generated')
+    warnings.push('fidelity: measured on generated inputs; give a data set for numbers that stand for your data.');
+  if (!samples.labelled) warnings.push('metrics: null, because no labels were given.');
+  if (fidelity && fidelity.sqnr_db === null)
+    warnings.push('fidelity: sqnr_db, cosine and max_abs_error are null, because no output holds floats.');
+  if (fidelity && fidelity.top1_agreement === null)
+    warnings.push('fidelity: top1_agreement is null, because no output holds class scores or classes.');
+  if (fidelity && fidelity.non_finite > 0) warnings.push(`fidelity: ${fidelity.non_finite} output elements are finite in one model only.`);
+  const unfused = measurements.fusion?.unfused.length ?? 0;
+  if (unfused > 0) warnings.push(`fusion: ${unfused} operators compute in float on weights that are dequantized at every run.`);
+  const quantized = plan.steps.some((step) => step.method === 'dynamic-int8');
+  if (quantized && plan.target === 'x64-vnni' && environment.u8s8_saturates) {
+    warnings.push(
+      'int8: the target x64-vnni uses the full int8 range, which can saturate on this processor; the numbers here may be worse than on the target.',
+    );
+  }
+  return warnings;
+}

@@ -1,0 +1,207 @@
+/** The onnxruntime-node adapter of the execution port: the only file that opens and runs native sessions. */
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { InferenceSession } from 'onnxruntime-node';
+import { EngineError } from '../engine-errors.js';
+import { type DataType, dataTypes, elementCount, type Model, type Shape, type Tensor } from '../ir/index.js';
+import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
+import { describeCpu } from './cpu.js';
+import type { ExecutionSession, InputOutputInfo, Runtime, SessionOptions } from './execution-session.js';
+import { declaredInputs, declaredOutputs, largestConstantElements } from './graph-interface.js';
+import { loadFailure, runFailure } from './ort-failures.js';
+import { fromOrtTensor, toOrtTensor } from './ort-tensors.js';
+
+/** Folding stops at this size unless the model's own largest constant is larger: a small file must not unfold into gigabytes. */
+const FOLDED_BYTES_MIN = 16 * 2 ** 20;
+
+/** A session whose feeds can be bound once and run many times: what a latency measurement needs. */
+export interface OrtSession extends ExecutionSession {
+  /** Checks and converts the feeds; each call of the returned function is one run of the native session. */
+  prepare(feeds: ReadonlyMap<string, Tensor>, fetches?: readonly string[]): () => Promise<void>;
+}
+
+export interface OrtRuntime extends Runtime {
+  /** Threads inside an operator unless a session asks for others. */
+  readonly threads: number;
+  open(model: string | Model, options?: SessionOptions): Promise<OrtSession>;
+}
+
+export interface OrtRuntimeOptions {
+  /** Existing private folder for the files of IR models; each is removed when its session closes. */
+  readonly scratch: string;
+  /** Default: physical cores of the machine. */
+  readonly threads?: number;
+}
+
+function packageVersion(): string {
+  const path = createRequire(import.meta.url).resolve('onnxruntime-node/package.json');
+  const parsed: unknown = JSON.parse(readFileSync(path, 'utf8'));
+  return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : 'unknown';
+}
+
+/** The runtime that everything in the engine runs on. */
+export function createOrtRuntime(options: OrtRuntimeOptions): OrtRuntime {
+  const threads = options.threads ?? describeCpu().physicalCores;
+  return {
+    name: `onnxruntime-node ${packageVersion()}`,
+    threads,
+    async open(model, sessionOptions = {}) {
+      if (typeof model === 'string') return openFile(model, decodeModelFile(model), { threads, ...sessionOptions });
+      const folder = join(options.scratch, `session-${randomUUID()}`);
+      await mkdir(folder, { recursive: true });
+      const release = (): Promise<void> => rm(folder, { recursive: true, force: true });
+      try {
+        const path = join(folder, 'model.onnx');
+        await encodeModelFile(model, path);
+        return await openFile(path, model, { threads, ...sessionOptions }, release);
+      } catch (error) {
+        await release();
+        throw error;
+      }
+    },
+  };
+}
+
+/**
+ * Spinning is off: an idle pool would burn a core of a machine that others share (onnxruntime.md 1.9).
+ * Latency measurements turn it on, because that is what a program that uses the default settings sees.
+ */
+function nativeOptions(model: Model, options: SessionOptions & { threads: number }): InferenceSession.SessionOptions {
+  const foldedBytes = Math.max(FOLDED_BYTES_MIN, 8 * largestConstantElements(model));
+  return {
+    executionProviders: ['cpu'],
+    graphOptimizationLevel: options.optimization ?? 'all',
+    intraOpNumThreads: options.threads,
+    interOpNumThreads: 1,
+    /** Errors come back as exceptions; the log would repeat them on standard error. */
+    logSeverityLevel: 4,
+    ...(options.optimizedModelPath ? { optimizedModelFilePath: options.optimizedModelPath } : {}),
+    extra: {
+      'session.intra_op.allow_spinning': '0',
+      'optimization.constant_folding_max_output_size_in_bytes': String(foldedBytes),
+      ...options.config,
+    },
+  };
+}
+
+async function openFile(
+  path: string,
+  model: Model,
+  options: SessionOptions & { threads: number },
+  onClose: () => Promise<void> = async () => {},
+): Promise<OrtSession> {
+  const inputs = declaredInputs(model);
+  const declared = declaredOutputs(model);
+  let native: InferenceSession;
+  try {
+    native = await InferenceSession.create(path, nativeOptions(model, options));
+  } catch (error) {
+    throw loadFailure(error, path);
+  }
+  try {
+    const outputs = declared.map((output, index) => output ?? inferredOutput(native, index));
+    return sessionOver(native, { inputs, outputs, onClose });
+  } catch (error) {
+    await native.release();
+    throw error;
+  }
+}
+
+/** What the runtime inferred for an output that the model leaves untyped. It does not tell a scalar from an unknown shape. */
+function inferredOutput(native: InferenceSession, index: number): InputOutputInfo {
+  const metadata = native.outputMetadata[index];
+  const name = native.outputNames[index] ?? '';
+  if (!metadata?.isTensor)
+    throw new EngineError('model_unsupported', `The output "${name}" cannot be used: it is not a tensor.`, { output: name });
+  return {
+    name,
+    dataType: metadata.type as DataType,
+    shape: metadata.shape.length > 0 ? metadata.shape.map((size) => (size === '' ? null : size)) : null,
+  };
+}
+
+interface SessionParts {
+  readonly inputs: readonly InputOutputInfo[];
+  readonly outputs: readonly InputOutputInfo[];
+  onClose(): Promise<void>;
+}
+
+function sessionOver(native: InferenceSession, { inputs, outputs, onClose }: SessionParts): OrtSession {
+  const outputNames = outputs.map((output) => output.name);
+  let closed = false;
+  const bind = (feeds: ReadonlyMap<string, Tensor>): InferenceSession.OnnxValueMapType => {
+    checkFeeds(feeds, inputs);
+    return Object.fromEntries([...feeds].map(([name, tensor]) => [name, toOrtTensor(tensor)]));
+  };
+  const runNative = async (feeds: InferenceSession.OnnxValueMapType, fetches: readonly string[]): Promise<InferenceSession.ReturnType> => {
+    try {
+      return await native.run(feeds, fetches);
+    } catch (error) {
+      throw runFailure(error);
+    }
+  };
+  return {
+    inputs,
+    outputs,
+    async run(feeds, fetches = outputNames) {
+      const results = await runNative(bind(feeds), fetches);
+      return new Map(fetches.map((name) => [name, fromOrtTensor(fetched(results, name))]));
+    },
+    prepare(feeds, fetches = outputNames) {
+      const bound = bind(feeds);
+      return async () => {
+        await runNative(bound, fetches);
+      };
+    },
+    async close() {
+      if (closed) return;
+      closed = true;
+      await native.release();
+      await onClose();
+    },
+  };
+}
+
+function fetched(results: InferenceSession.ReturnType, name: string): InferenceSession.ReturnType[string] {
+  const value = results[name];
+  if (!value) throw new EngineError('runtime_failed', `The runtime returned no value for output "${name}".`);
+  return value;
+}
+
+/** A rank-0 feed to an input of unknown rank can abort the process (onnxruntime.md 5.6), so nothing unfit reaches the runtime. */
+function checkFeeds(feeds: ReadonlyMap<string, Tensor>, inputs: readonly InputOutputInfo[]): void {
+  const known = new Map(inputs.map((input) => [input.name, input]));
+  for (const name of feeds.keys()) {
+    if (!known.has(name)) throw unfit(`The model has no input "${name}"; its inputs are ${[...known.keys()].join(', ')}.`, name);
+  }
+  for (const input of inputs) {
+    const feed = feeds.get(input.name);
+    if (!feed) throw unfit(`No value for input "${input.name}".`, input.name);
+    checkFeed(feed, input);
+  }
+}
+
+function checkFeed(feed: Tensor, input: InputOutputInfo): void {
+  if (feed.dataType !== input.dataType) throw unfit(`Input "${input.name}" is ${input.dataType}, got ${feed.dataType}.`, input.name);
+  if (!fits(feed.dims, input.shape)) {
+    throw unfit(
+      `Input "${input.name}" has shape [${input.shape?.map((size) => size ?? '?') ?? 'any, at least one axis'}], got [${feed.dims}].`,
+      input.name,
+    );
+  }
+  const elements = elementCount(feed.dims);
+  const present = feed.dataType === 'string' ? (feed.strings?.length ?? 0) : (feed.data.byteLength * 8) / dataTypes[feed.dataType].bits;
+  if (present !== elements) throw unfit(`Input "${input.name}" [${feed.dims}] needs ${elements} elements, got ${present}.`, input.name);
+}
+
+function fits(dims: readonly number[], shape: Shape | null): boolean {
+  if (!shape) return dims.length > 0;
+  return dims.length === shape.length && shape.every((size, axis) => typeof size !== 'number' || size === dims[axis]);
+}
+
+function unfit(message: string, input: string): EngineError {
+  return new EngineError('dataset_invalid', message, { input });
+}
