@@ -1,0 +1,148 @@
+/** The one writer of the passes: unique names, shared constants, and the application of patches. */
+import { createHash } from 'node:crypto';
+import { type Model, Node, type NodeOptions, type Tensor, Value } from '../ir/index.js';
+import { declaredValues, graphsWithin } from '../ir/traversal.js';
+import type { NodeChange } from '../method.js';
+import { isOverridable, type ModelFacts } from './model-facts.js';
+import type { Rewrite } from './rewrite.js';
+
+/** Content of a tensor as a key: type, dims and bytes. */
+export function tensorKey(tensor: Tensor): string {
+  const hash = createHash('sha256').update(`${tensor.dataType}[${tensor.dims.join()}]`);
+  for (const text of tensor.strings ?? []) hash.update(`${text.byteLength}:`).update(text);
+  for (const chunk of tensor.data.chunks()) hash.update(chunk);
+  return hash.digest('base64');
+}
+
+/** The name by which the report knows a node. */
+export function reportName(node: Node): string {
+  return node.name || (node.outputs.find((output) => output)?.name ?? '');
+}
+
+export class ModelEditor {
+  /** How many values carry a name: sibling subgraphs may use the same one. */
+  private readonly names = new Map<string, number>();
+  private readonly sharedConstants = new Map<string, Value>();
+  private graphOutputs = new Set<Value>();
+  readonly changes: NodeChange[] = [];
+
+  constructor(
+    readonly model: Model,
+    readonly facts: ModelFacts,
+  ) {
+    for (const graph of graphsWithin(model.graph)) for (const value of declaredValues(graph)) this.countName(value.name);
+    this.noteGraphs();
+  }
+
+  /** To be called when graphs appear or disappear. */
+  noteGraphs(): void {
+    this.graphOutputs = new Set();
+    for (const graph of graphsWithin(this.model.graph)) for (const output of graph.outputs) this.graphOutputs.add(output);
+  }
+
+  isGraphOutput(value: Value): boolean {
+    return this.graphOutputs.has(value);
+  }
+
+  /** True when a node reads the value or a graph returns it. */
+  isLive(value: Value): boolean {
+    return value.isRead || this.graphOutputs.has(value);
+  }
+
+  /** The node that makes `value`, if `reader` is the only reading of it and no graph returns it. */
+  soleProducer(value: Value | null | undefined): Node | undefined {
+    if (!value?.producer || this.isGraphOutput(value) || value.uses.length !== 1) return undefined;
+    return value.producer;
+  }
+
+  newValue(base: string): Value {
+    let name = base;
+    for (let attempt = 1; this.names.has(name); attempt += 1) name = `${base}_${attempt}`;
+    this.countName(name);
+    return new Value(name);
+  }
+
+  isUniquelyNamed(value: Value): boolean {
+    return this.names.get(value.name) === 1;
+  }
+
+  private countName(name: string): void {
+    this.names.set(name, (this.names.get(name) ?? 0) + 1);
+  }
+
+  /** A node that takes the place of `node`: same name, same outputs. Insert it and remove `node` in one patch. */
+  replacement(node: Node, options: Pick<NodeOptions, 'opType' | 'inputs' | 'attributes'>): Node {
+    return new Node({ ...options, name: node.name, outputs: node.outputs, ...(node.metadata ? { metadata: node.metadata } : {}) });
+  }
+
+  /** A node with one new output named after `base`. */
+  newNode(options: Omit<NodeOptions, 'outputs'>, base: string): { node: Node; output: Value } {
+    const output = this.newValue(base);
+    return { node: new Node({ name: output.name, ...options, outputs: [output] }), output };
+  }
+
+  /**
+   * A constant of the main graph, where every subgraph sees it; equal tensors share one. `retired` is a value that the
+   * constant is about to replace everywhere: its name is reused.
+   */
+  addConstant(base: string, tensor: Tensor, retired?: Value): Value {
+    const key = tensorKey(tensor);
+    const shared = this.sharedConstants.get(key);
+    if (shared && this.model.graph.initializers.has(shared)) return shared;
+    const name = retired && this.isUniquelyNamed(retired) && !this.isGraphOutput(retired) ? retired.name : this.newValue(base).name;
+    const value = this.model.graph.addInitializer(name, tensor);
+    this.sharedConstants.set(key, value);
+    this.facts.learnConstant(value, tensor);
+    return value;
+  }
+
+  /** Makes an existing constant of the main graph known for sharing. */
+  offerConstant(value: Value, tensor: Tensor): Value {
+    const key = tensorKey(tensor);
+    const shared = this.sharedConstants.get(key);
+    if (shared && this.model.graph.initializers.has(shared)) return shared;
+    if (this.model.graph.initializers.has(value) && !isOverridable(this.model, this.model.graph, value))
+      this.sharedConstants.set(key, value);
+    return value;
+  }
+
+  /**
+   * Whether readers of `from` may read `to` instead. A graph output keeps its name, so `to` must then be made by a
+   * node of the same graph that can take the name over.
+   */
+  canRedirect(from: Value, to: Value): boolean {
+    if (!this.isGraphOutput(from)) return true;
+    const graph = from.producer?.graph;
+    return graph !== undefined && graph !== null && to.producer?.graph === graph && !this.isGraphOutput(to);
+  }
+
+  /** Applies a patch and records the changes under the name of the pass. */
+  apply(patch: Rewrite, pass: string): void {
+    const { graph } = patch.anchor;
+    if (!graph) throw new Error(`${pass}: the anchor ${reportName(patch.anchor)} is in no graph`);
+    for (const node of patch.remove ?? []) this.report(node, 'removed', pass, patch.reason);
+    for (const node of patch.changed ?? []) this.report(node, 'changed', pass, patch.reason);
+    if (patch.insert?.length) {
+      graph.insertBefore(patch.anchor, ...patch.insert);
+      for (const node of patch.insert) this.facts.inferNode(node);
+    }
+    for (const [from, to] of patch.redirect ?? []) this.redirect(from, to);
+    if (patch.remove?.length) graph.remove(patch.remove);
+  }
+
+  report(node: Node, action: NodeChange['action'], by: string, reason: string): void {
+    this.changes.push({ node: reportName(node), op_type: node.opType, action, by, reason });
+  }
+
+  private redirect(from: Value, to: Value): void {
+    if (!this.isGraphOutput(from)) {
+      for (const { node, index } of from.uses) node.setInput(index, to);
+      return;
+    }
+    const { producer } = to;
+    if (!producer) throw new Error(`redirect: ${to.name} has no producer that could make the graph output ${from.name}`);
+    for (const { node, index } of to.uses) node.setInput(index, from);
+    producer.setOutput(producer.outputs.indexOf(to), from);
+    this.facts.inferNode(producer);
+  }
+}
