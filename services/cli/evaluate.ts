@@ -1,0 +1,72 @@
+/** `lathe evaluate`: task metrics of a model on labelled samples, and its fidelity to a reference. */
+import { resolve } from 'node:path';
+import { Command } from 'commander';
+import type { EvaluateResult, FidelityResult, Metrics } from '#engine';
+import { interruptible } from './interruption.js';
+import { printResult } from './print-result.js';
+import { progressBar } from './progress-bar.js';
+import { requireFiles } from './required-files.js';
+import { withScratch } from './scratch-folder.js';
+import { formatShare, significant, textTable } from './text-table.js';
+
+interface EvaluateOptions {
+  readonly data: string;
+  readonly reference?: string;
+  readonly json?: boolean;
+}
+
+export function evaluateCommand(): Command {
+  return new Command('evaluate')
+    .description('measure a model on samples, alone or against a reference')
+    .argument('<model>', 'ONNX file')
+    .requiredOption('--data <file>', '.npz with arrays named as the inputs, and "labels" for metrics')
+    .option('--reference <model>', 'ONNX file with the same inputs and outputs to compare with')
+    .option('--json', 'print one JSON document')
+    .action(async (model: string, options: EvaluateOptions) => printResult(await run(model, options), options, evaluationSummary));
+}
+
+async function run(model: string, options: EvaluateOptions): Promise<EvaluateResult> {
+  await requireFiles(model, options.data, options.reference);
+  const { evaluate } = await import('#engine');
+  const bar = progressBar();
+  try {
+    return await interruptible((signal) =>
+      withScratch((scratch) =>
+        evaluate({
+          modelPath: resolve(model),
+          dataPath: resolve(options.data),
+          ...(options.reference === undefined ? {} : { referencePath: resolve(options.reference) }),
+          scratch,
+          signal,
+          onProgress: (fraction) => bar.update(fraction, 'running the samples'),
+        }),
+      ),
+    );
+  } finally {
+    bar.end();
+  }
+}
+
+function evaluationSummary({ metrics, reference, samples }: EvaluateResult): string {
+  const rows = [['samples', String(samples), ''], ...metricRows(metrics, reference?.metrics ?? null)];
+  const table = textTable(reference === null ? rows : [['', 'model', 'reference'], ...rows]);
+  const notes = metrics === null ? ['The data set has no array "labels": no metrics.'] : [];
+  return [table, ...(reference === null ? [] : fidelityLines(reference.fidelity)), ...notes].join('\n');
+}
+
+function metricRows(metrics: Metrics | null, reference: Metrics | null): string[][] {
+  const shown = { top1: formatShare, top5: formatShare, mse: significant, mae: significant } as const;
+  const names = ['top1', 'top5', 'mse', 'mae'] as const;
+  return names.flatMap((name) => {
+    const [own, other] = [metrics?.[name], reference?.[name]];
+    return own === undefined ? [] : [[name, shown[name](own), other === undefined ? '' : shown[name](other)]];
+  });
+}
+
+function fidelityLines({ sqnr_db, cosine, max_abs_error, top1_agreement }: FidelityResult): string[] {
+  const figure = (value: number | null): string => (value === null ? '-' : significant(value));
+  return [
+    `fidelity to the reference: SQNR ${figure(sqnr_db)} dB, cosine ${cosine === null ? '-' : cosine.toFixed(6)}, ` +
+      `largest error ${figure(max_abs_error)}, same top-1 in ${formatShare(top1_agreement)}`,
+  ];
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env node
+/** Process entry of `lathe`: the commands, and what a failure looks like from outside. */
+import { Command, CommanderError } from 'commander';
+import { benchmarkCommand } from './benchmark.js';
+import { compressCommand } from './compress.js';
+import { demoCommand } from './demo.js';
+import { evaluateCommand } from './evaluate.js';
+import { describeFailure, exitCodes } from './exit-codes.js';
+import { inspectCommand } from './inspect.js';
+import { methodsCommand } from './methods.js';
+import { sampleCommand } from './sample.js';
+import { serveCommand } from './serve.js';
+
+const program = new Command('lathe')
+  .description('Makes trained ONNX models smaller and faster, and measures what that costs.')
+  .exitOverride()
+  .showHelpAfterError('(lathe <command> --help lists the options)');
+
+for (const create of [
+  compressCommand,
+  inspectCommand,
+  evaluateCommand,
+  benchmarkCommand,
+  methodsCommand,
+  sampleCommand,
+  serveCommand,
+  demoCommand,
+]) {
+  program.addCommand(create().copyInheritedSettings(program));
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = fail(error);
+}
+
+function fail(error: unknown): number {
+  // Commander has already written its message; help and version end with code 0.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
+  const { code, message, exitCode } = describeFailure(error);
+  process.stderr.write(`lathe: ${message}\n`);
+  if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);
+  return exitCode;
+}

@@ -1,0 +1,69 @@
+/** `--recipe`: the name of a preset or a JSON file, checked against the schema; every fault is named by its JSON pointer. */
+import { readFile } from 'node:fs/promises';
+import type { TSchema } from 'typebox';
+import { Value } from 'typebox/value';
+import { CompressionRecipe, type MethodName, methods, presets } from '#contracts';
+import { UsageError } from './exit-codes.js';
+
+export interface RecipeFault {
+  /** RFC 6901, from the root of the recipe. */
+  readonly pointer: string;
+  readonly message: string;
+}
+
+/** Throws UsageError with one line per fault. */
+export async function readRecipe(nameOrFile: string): Promise<CompressionRecipe> {
+  if (Object.hasOwn(presets, nameOrFile)) return presets[nameOrFile as keyof typeof presets];
+  if (!nameOrFile.endsWith('.json')) {
+    throw new UsageError(`There is no recipe '${nameOrFile}'. Presets: ${Object.keys(presets).join(', ')}; or the path of a .json file.`);
+  }
+  const document = parseJson(nameOrFile, await readFile(nameOrFile, 'utf8'));
+  const faults = recipeFaults(document);
+  if (faults.length > 0) {
+    throw new UsageError(
+      [`${nameOrFile} is not a recipe:`, ...faults.map(({ pointer, message }) => `  ${pointer || '/'}: ${message}`)].join('\n'),
+    );
+  }
+  return Value.Parse(CompressionRecipe, document);
+}
+
+/** All faults of a document that should be a recipe; empty when it is one. */
+export function recipeFaults(document: unknown): RecipeFault[] {
+  const steps = isObject(document) && Array.isArray(document.steps) ? document.steps : [];
+  // A union reports the faults of all its members; each step is therefore checked against the schema of the method that it names,
+  // and stands as a valid one while the rest is checked.
+  const withoutSteps =
+    isObject(document) && steps.length > 0 ? { ...document, steps: steps.map(() => ({ method: 'clean-up' })) } : document;
+  const outside = faultsOf(CompressionRecipe, withoutSteps, '');
+  return [...outside, ...steps.flatMap((step, index) => stepFaults(step, `/steps/${index}`))];
+}
+
+function stepFaults(step: unknown, pointer: string): RecipeFault[] {
+  const name = isObject(step) ? step.method : undefined;
+  if (typeof name !== 'string' || !Object.hasOwn(methods, name)) {
+    return [{ pointer: `${pointer}/method`, message: `must be one of ${Object.keys(methods).join(', ')}` }];
+  }
+  return faultsOf(methods[name as MethodName].schema, step, pointer);
+}
+
+function faultsOf(schema: TSchema, value: unknown, prefix: string): RecipeFault[] {
+  const faults: RecipeFault[] = [];
+  for (const { keyword, instancePath, message } of Value.Errors(schema, value)) {
+    // An unknown field is reported twice: at the object and, by the schema `false`, at the field itself.
+    if (keyword === 'additionalProperties') continue;
+    faults.push({ pointer: prefix + instancePath, message: keyword === 'boolean' ? 'is not a known field' : message });
+  }
+  return faults;
+}
+
+function parseJson(file: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`${file} is not JSON: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
