@@ -1,0 +1,2 @@
+/** What the engine knows about operators. */
+export * from './operator-set.js';
