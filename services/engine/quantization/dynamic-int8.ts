@@ -1,0 +1,266 @@
+/** Method dynamic-int8: int8 weights everywhere, integer arithmetic where this machine measures that it is faster. */
+import { type Graph, graphsWithin, type Model, type Node, type Value } from '../ir/index.js';
+import type { MethodContext, NodeChange } from '../method.js';
+import { type ComputeDecision, type ComputeLayer, lstmInput, planCompute } from './compute-plan.js';
+import { type DenseLayer, denseLayer } from './dense-layers.js';
+import { type EmbeddingLookup, embeddingLookup } from './embedding-tables.js';
+import { bytesSaved, Int8Weight } from './int8-weights.js';
+import { quantizeActivation, rewriteDense, rewriteEmbedding, rewriteLstm, type SharedActivation } from './integer-rewriting.js';
+import { observeShapes } from './layer-shapes.js';
+import { nameMatcher } from './name-patterns.js';
+import { lstmLayer } from './recurrent-layers.js';
+import { type Constant, reportName, WeightStore } from './weight-store.js';
+
+export interface DynamicInt8Options {
+  /** One scale per output channel (default) or one per weight. Equally fast, and measurably more accurate per channel. */
+  readonly per_channel?: boolean;
+  /** Operators that may be changed; default MatMul, Gemm, LSTM and Gather. */
+  readonly op_types?: readonly string[];
+  /** Names of nodes to leave alone; * stands for any characters. */
+  readonly exclude?: readonly string[];
+  /** Whether embedding tables are stored as int8. Default true. */
+  readonly embeddings?: boolean;
+}
+
+const METHOD = 'dynamic-int8';
+const OPSET_OF_DYNAMIC_QUANTIZE_LINEAR = 11;
+const changeableOperators = ['MatMul', 'Gemm', 'LSTM', 'Gather'];
+
+type Layer = ComputeLayer | EmbeddingLookup;
+
+/** Operators that hold weights and that this method never changes, with what to do instead. */
+const untouchedOperators: ReadonlyMap<string, string> = new Map([
+  [
+    'Conv',
+    'integer convolutions over activations quantized at run time are slower than float32; use static int8 with samples, or float16-storage',
+  ],
+  ['ConvTranspose', 'the runtime has no integer kernel for it; use float16-storage'],
+  ['GRU', 'the runtime has no integer kernel for it; use float16-storage'],
+  ['RNN', 'the runtime has no integer kernel for it; use float16-storage'],
+  ['Attention', 'the fused attention keeps its float32 weights; export the model with separate MatMul nodes to quantize them'],
+]);
+
+export async function dynamicInt8(model: Model, options: DynamicInt8Options, context: MethodContext): Promise<NodeChange[]> {
+  const rewriting = new DynamicInt8Rewriting(model, options, context);
+  return rewriting.run();
+}
+
+class DynamicInt8Rewriting {
+  private readonly store: WeightStore;
+  private readonly isExcluded: (name: string) => boolean;
+  private readonly changes: NodeChange[] = [];
+  private readonly layers = new Map<Node, Layer>();
+  private readonly graphs: readonly Graph[];
+
+  constructor(
+    private readonly model: Model,
+    private readonly options: DynamicInt8Options,
+    private readonly context: MethodContext,
+  ) {
+    this.store = new WeightStore(model);
+    this.graphs = [...graphsWithin(model.graph)];
+    this.isExcluded = nameMatcher(options.exclude ?? []);
+  }
+
+  async run(): Promise<NodeChange[]> {
+    for (const graph of this.graphs) for (const node of graph.nodes) this.recognise(node);
+    this.leaveLayersOfSharedFloatWeights();
+    const computed = [...this.layers.values()].filter((layer) => layer.kind !== 'embedding');
+    const activations = computed.map((layer) => (layer.kind === 'dense' ? layer.activation : lstmInput(layer)));
+    const shapes = await observeShapes(this.model, activations, this.context);
+    const decisions = await planCompute(computed, shapes, this.context);
+    this.rewrite(decisions);
+    return this.changes;
+  }
+
+  private report(node: Node, action: NodeChange['action'], reason: string): void {
+    this.changes.push({ node: reportName(node), op_type: node.opType, action, by: METHOD, reason });
+  }
+
+  private recognise(node: Node): void {
+    const untouched = untouchedOperators.get(node.opType);
+    if (untouched && (node.domain === '' || node.opType === 'Attention')) this.report(node, 'left', untouched);
+    if (node.domain !== '' || !changeableOperators.includes(node.opType)) return;
+    const found = this.layerOf(node);
+    if (!found) return;
+    if ('reason' in found) this.report(node, 'left', found.reason);
+    else this.layers.set(node, found);
+  }
+
+  private layerOf(node: Node): Layer | { readonly reason: string } | null {
+    const found =
+      node.opType === 'Gather'
+        ? embeddingLookup(node, this.store)
+        : node.opType === 'LSTM'
+          ? lstmLayer(node, this.store)
+          : denseLayer(node, this.store);
+    if (!found || 'reason' in found) return found;
+    if (this.options.op_types && !this.options.op_types.includes(node.opType)) return { reason: `op_types does not name ${node.opType}` };
+    if (this.isExcluded(reportName(node))) return { reason: 'excluded by the recipe' };
+    if (found.kind === 'embedding') return this.options.embeddings === false ? { reason: 'embeddings is false in the recipe' } : found;
+    const saved = weightsOf(found).reduce((sum, { tensor }) => sum + bytesSaved(tensor, scaleCountOf(found)), 0);
+    return saved > 0 ? found : { reason: 'its weight is so small that int8 would not make the file smaller' };
+  }
+
+  /** A weight that something else needs in float32 would only be stored twice; repeated, as leaving one layer may strand another. */
+  private leaveLayersOfSharedFloatWeights(): void {
+    for (let changed = true; changed; ) {
+      changed = false;
+      for (const [node, layer] of this.layers) {
+        const stranger = weightsOf(layer)
+          .map((weight) => this.strangerReading(weight))
+          .find((found) => found !== undefined);
+        if (stranger === undefined) continue;
+        this.layers.delete(node);
+        this.report(node, 'left', `its weight is also needed in float32 by ${stranger}`);
+        changed = true;
+      }
+    }
+  }
+
+  /** What reads the weight in another way than as the weight of a layer that will be changed. */
+  private strangerReading({ value }: Constant): string | undefined {
+    if (this.store.isGraphOutput(value)) return 'the outputs of the graph';
+    for (const { node, index } of value.uses) {
+      const isTie =
+        node.opType === 'Transpose' && node.domain === '' && !node.outputs.some((output) => output && this.store.isGraphOutput(output));
+      const readers = isTie ? (node.outputs[0]?.uses ?? []) : [{ node, index }];
+      const stranger = readers.find((use) => !this.readsAsWeight(use, value));
+      if (stranger) return `${stranger.node.opType} ${reportName(stranger.node)}`;
+    }
+    return undefined;
+  }
+
+  private readsAsWeight({ node, index }: { node: Node; index: number }, value: Value): boolean {
+    const layer = this.layers.get(node);
+    if (!layer) return false;
+    if (layer.kind === 'lstm') return (index === 1 && layer.weight.value === value) || (index === 2 && layer.recurrence.value === value);
+    return layer.kind === 'dense' ? index === 1 && layer.weight.value === value : index === 0;
+  }
+
+  /** Layers in graph order with what becomes of them; null for table lookups, which compute nothing. */
+  private plansOf(decisions: ReadonlyMap<ComputeLayer, ComputeDecision>): Map<Layer, ComputeDecision | null> {
+    const axes = new Map<Constant, 0 | 1>();
+    const plans = new Map<Layer, ComputeDecision | null>();
+    for (const layer of this.layers.values()) {
+      plans.set(layer, layer.kind === 'embedding' ? null : (decisions.get(layer) ?? null));
+      if (layer.kind !== 'dense') continue;
+      const axis = axes.get(layer.weight) ?? layer.reductionAxis;
+      axes.set(layer.weight, axis);
+      // Scales run along one axis: a second layer that sums over the other axis can share the stored codes only.
+      if (axis !== layer.reductionAxis)
+        plans.set(layer, { form: 'stored', ground: 'another layer sums over the other axis of the same weight' });
+    }
+    return plans;
+  }
+
+  private rewrite(decisions: ReadonlyMap<ComputeLayer, ComputeDecision>): void {
+    const plans = this.plansOf(decisions);
+    const weights = this.int8Weights(plans);
+    const sharing = this.activationSharing(plans);
+    for (const [layer, plan] of plans) {
+      this.context.signal.throwIfAborted();
+      this.reportLayer(layer, plan, weights);
+      if (layer.kind === 'embedding') this.rewriteLookup(layer, weights);
+      else if (plan?.form === 'integer') this.rewriteCompute(layer, weights, sharing);
+      else for (const weight of weightsOf(layer)) weightIn(weights, weight).widenAtLoad();
+    }
+    for (const constant of weights.keys()) this.dropFloatWeight(constant);
+    const usesContribOperators = [...plans.values()].some((plan) => plan?.form === 'integer');
+    if (usesContribOperators && !this.model.opsetImports.has('com.microsoft')) this.model.opsetImports.set('com.microsoft', 1);
+  }
+
+  private int8Weights(plans: ReadonlyMap<Layer, ComputeDecision | null>): Map<Constant, Int8Weight> {
+    const readers = new Map<Constant, Layer[]>();
+    for (const layer of plans.keys()) for (const weight of weightsOf(layer)) readers.set(weight, [...(readers.get(weight) ?? []), layer]);
+    const weights = new Map<Constant, Int8Weight>();
+    for (const [constant, layers] of readers) {
+      const isInteger = (layer: Layer): boolean => plans.get(layer)?.form === 'integer';
+      const dense = layers.find((layer) => layer.kind === 'dense');
+      const reductionAxis = dense?.reductionAxis ?? 1;
+      const form = {
+        perChannel: layers.every((layer) => layer.kind === 'embedding') || (this.options.per_channel ?? true),
+        pairSafe: this.context.target === 'x64' && layers.some(isInteger),
+        reductionAxis,
+        keepsLayout: layers.some((layer) => !isInteger(layer)),
+      };
+      weights.set(constant, new Int8Weight(this.store, constant, form));
+    }
+    return weights;
+  }
+
+  /** Activations read by several integer products of one graph: quantized once instead of once per product. */
+  private activationSharing(plans: ReadonlyMap<Layer, ComputeDecision | null>): (layer: DenseLayer) => SharedActivation | undefined {
+    const key = (layer: DenseLayer): string => `${this.graphNumber(layer.node)} ${layer.activation.name}`;
+    const counts = new Map<string, number>();
+    for (const [layer, plan] of plans) {
+      if (layer.kind === 'dense' && plan?.form === 'integer') counts.set(key(layer), (counts.get(key(layer)) ?? 0) + 1);
+    }
+    const made = new Map<string, SharedActivation>();
+    return (layer) => {
+      if ((counts.get(key(layer)) ?? 0) < 2 || this.model.opset < OPSET_OF_DYNAMIC_QUANTIZE_LINEAR) return undefined;
+      const activation = made.get(key(layer)) ?? quantizeActivation(this.store, layer.activation, layer.node);
+      made.set(key(layer), activation);
+      return activation;
+    };
+  }
+
+  private graphNumber(node: Node): number {
+    return node.graph ? this.graphs.indexOf(node.graph) : -1;
+  }
+
+  private rewriteCompute(
+    layer: ComputeLayer,
+    weights: ReadonlyMap<Constant, Int8Weight>,
+    sharing: (layer: DenseLayer) => SharedActivation | undefined,
+  ): void {
+    const weight = weightIn(weights, layer.weight);
+    if (layer.kind === 'lstm') rewriteLstm(this.store, layer, { weight, recurrence: weightIn(weights, layer.recurrence) });
+    else rewriteDense(this.store, layer, { weight, shared: sharing(layer) });
+  }
+
+  private rewriteLookup(layer: EmbeddingLookup, weights: ReadonlyMap<Constant, Int8Weight>): void {
+    rewriteEmbedding(this.store, layer, weightIn(weights, layer.table));
+  }
+
+  private reportLayer(layer: Layer, plan: ComputeDecision | null, weights: ReadonlyMap<Constant, Int8Weight>): void {
+    const counts = weightsOf(layer).map((weight) => weightIn(weights, weight).scaleCount);
+    const scales = `${counts.join(' and ')} scale${counts.join() === '1' ? '' : 's'}`;
+    if (layer.kind === 'embedding')
+      this.report(layer.node, 'changed', `table stored as int8 with ${scales}; only the rows that are looked up are widened`);
+    else if (plan?.form !== 'integer')
+      this.report(
+        layer.node,
+        'changed',
+        `weight stored as int8 with ${scales} and widened to float32 when the model is loaded: ${plan?.ground}`,
+      );
+    else this.report(layer.node, 'changed', `int8 weight with ${scales}, activation quantized at run time: ${plan.ground}`);
+    if (layer.kind === 'dense' && plan?.form === 'integer' && layer.bias?.add) {
+      this.report(layer.bias.add, 'removed', `its bias is now added inside the integer product ${reportName(layer.node)}`);
+    }
+  }
+
+  /** Also drops the Transpose through which a tied weight was read. */
+  private dropFloatWeight(constant: Constant): void {
+    for (const reader of constant.value.consumers) {
+      const isUnread = reader.outputs.every((output) => !output || (!output.isRead && !this.store.isGraphOutput(output)));
+      if (reader.opType === 'Transpose' && isUnread) reader.graph?.remove([reader]);
+    }
+    this.store.dropIfUnread(constant);
+  }
+}
+
+function weightsOf(layer: Layer): Constant[] {
+  if (layer.kind === 'embedding') return [layer.table];
+  return layer.kind === 'dense' ? [layer.weight] : [layer.weight, layer.recurrence];
+}
+
+function weightIn(weights: ReadonlyMap<Constant, Int8Weight>, constant: Constant): Int8Weight {
+  const weight = weights.get(constant);
+  if (!weight) throw new Error(`weight ${constant.value.name} was not quantized`);
+  return weight;
+}
+
+function scaleCountOf(layer: ComputeLayer): number {
+  return layer.kind === 'dense' ? layer.channels : layer.directions * 4 * layer.hiddenSize;
+}
