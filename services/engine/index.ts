@@ -12,3 +12,6 @@ export type { CompressionPlan, CompressionStep, MethodName, MetricName, QualityG
 export type { Phase, ProgressEvent } from './pipeline/progress.js';
 export { type CompressionReport, type Environment, type ModelMeasurement, reportSchemaVersion } from './pipeline/report.js';
 export { type Cpu, describeCpu } from './runtime/cpu.js';
+// To build a model in code, as `lathe sample` does.
+export { attributeOf, float32Tensor, Graph, Model, Node, Value } from './ir/index.js';
+export { encodeModel } from './onnx/index.js';

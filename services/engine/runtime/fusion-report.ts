@@ -17,25 +17,18 @@ export interface FusionReport {
 /** Operators that have an integer kernel in quantized form (onnxruntime.md 1.3). */
 const quantizable: ReadonlySet<string> = new Set(['Conv', 'FusedConv', 'Gemm', 'FusedGemm', 'MatMul', 'FusedMatMul', 'ConvTranspose']);
 
-/** Loads the model once at level 'extended' (names stay readable, no blocked layouts). Throws what opening throws. */
+/**
+ * Loads the model once at level 'extended' (names stay readable, no blocked layouts) and writes it to `scratch` whole, so it
+ * must be below 2 GB: with external data onnxruntime 1.30 writes the constants of branches twice. Throws what opening throws.
+ */
 export async function reportFusion(runtime: Runtime, model: string | Model, scratch: string): Promise<FusionReport> {
-  const id = randomUUID();
-  const path = join(scratch, `optimized-${id}.onnx`);
-  const weights = `optimized-${id}.data`;
+  const path = join(scratch, `optimized-${randomUUID()}.onnx`);
   try {
-    const session = await runtime.open(model, {
-      optimization: 'extended',
-      optimizedModelPath: path,
-      config: {
-        'session.optimized_model_external_initializers_file_name': weights,
-        'session.optimized_model_external_initializers_min_size_in_bytes': '1024',
-      },
-    });
+    const session = await runtime.open(model, { optimization: 'extended', optimizedModelPath: path });
     await session.close();
     return countOperators(decodeModelFile(path));
   } finally {
     await rm(path, { force: true });
-    await rm(join(scratch, weights), { force: true });
   }
 }
 

@@ -9,12 +9,13 @@ import { NameAuthority } from '../ir/name-authority.js';
 import { graphsWithin } from '../ir/traversal.js';
 import { decodeModelFile } from '../onnx/index.js';
 import type { Runtime } from './execution-session.js';
+import { inlineTakenBranches } from './inline-branches.js';
 import { isExchanged } from './ort-tensors.js';
 
 export interface ObservedShapes {
   /** Sizes by name of the value; a name that stands for values of different sizes (in sibling branches) is left out. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** Values whose sizes could not be told: inside branches and bodies, in functions, or not tensors. */
+  /** Values whose sizes could not be told: in branches not taken, in loop bodies, in functions, or not tensors. */
   readonly unknown: readonly string[];
 }
 
@@ -32,10 +33,12 @@ const SHAPE_CONSTANT_ELEMENTS_MAX = 4096;
 export async function observeShapes(runtime: Runtime, request: ObserveRequest): Promise<ObservedShapes> {
   const shapes = new ShapeTable();
   for (const [name, tensor] of request.feeds) shapes.set(name, tensor.dims);
-  const inferred = await inferShapes(runtime, request);
+  /** The runtime writes no facts for the insides of branches. */
+  const flat = { ...request, model: await inlineTakenBranches(runtime, request.model, request.feeds) };
+  const inferred = await inferShapes(runtime, flat);
   if (inferred) for (const graph of graphsWithin(inferred.graph)) collectTypes(graph, shapes);
-  const missing = producedNames(request.model.graph).filter((name) => !shapes.has(name));
-  if (missing.length > 0) await runForShapes(runtime, { ...request, names: missing, shapes });
+  const missing = producedNames(flat.model.graph).filter((name) => !shapes.has(name));
+  if (missing.length > 0) await runForShapes(runtime, { ...flat, names: missing, shapes });
   const all = [...graphsWithin(request.model.graph)].flatMap(producedNames);
   return { shapes: shapes.agreed(), unknown: [...new Set(all)].filter((name) => !shapes.has(name)) };
 }
