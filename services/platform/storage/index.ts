@@ -2,10 +2,12 @@
 import type { StorageConfig } from '../config/index.js';
 import type { BlobStore } from './blob-store.js';
 import { FilesystemBlobStore } from './filesystem-blob-store.js';
-import { S3BlobStore } from './s3-blob-store.js';
 
 export type { BlobStore, ByteRange, PresignOptions, PutOptions, StoredBlob } from './blob-store.js';
 
-export function createBlobStore(config: StorageConfig): BlobStore {
-  return config.kind === 's3' ? new S3BlobStore(config) : new FilesystemBlobStore(config.root, config.minFreeBytes);
+/** The S3 client is loaded only where it is used: it takes a fifth of a second and 30 MB. */
+export async function openBlobStore(config: StorageConfig): Promise<BlobStore> {
+  if (config.kind === 'filesystem') return new FilesystemBlobStore(config.root, config.minFreeBytes);
+  const { S3BlobStore } = await import('./s3-blob-store.js');
+  return new S3BlobStore(config);
 }
