@@ -18,10 +18,23 @@ export interface ClaimedJob extends JobLease {
   readonly job: Job;
 }
 
-/** What a claim needs to read besides the row itself. */
-export interface StoredFile extends BlobContent {
-  /** Relative to the folder of the model. */
+export interface StoredFile {
+  /** Relative to the folder of the model, as its `external_data` entries name it. */
   readonly path: string;
+  readonly sha256: string;
+  readonly role: 'model' | 'external_data';
+}
+
+export interface StoredDataset {
+  readonly sha256: string;
+  readonly format: 'npz' | 'npy';
+}
+
+/** What a job works on; null for what was deleted since. */
+export interface JobInputs {
+  readonly modelFiles: readonly StoredFile[] | null;
+  readonly calibration: StoredDataset | null;
+  readonly evaluation: StoredDataset | null;
 }
 
 export interface NewArtifact extends BlobContent {
@@ -45,6 +58,8 @@ export interface Requeue {
   readonly countsAttempt: boolean;
   /** True when the process died while running it. */
   readonly crashed: boolean;
+  /** Not again before this time has passed. */
+  readonly delayMs: number;
 }
 
 export type LeaseState = 'held' | 'cancel_requested' | 'lost';
@@ -52,6 +67,7 @@ export type LeaseState = 'held' | 'cancel_requested' | 'lost';
 export interface JobLeaseRepository {
   /** Null when there is nothing to do: not queued any more, claimed by another, canceled, or past its deadline. */
   claim(message: { tenantId: string; jobId: string }): Promise<ClaimedJob | null>;
+  inputs(claimed: ClaimedJob): Promise<JobInputs>;
   renew(lease: JobLease): Promise<LeaseState>;
   /** False when the lease is lost. */
   recordProgress(lease: JobLease, phase: string, progress: JobProgress): Promise<boolean>;
@@ -82,6 +98,15 @@ export function jobLeaseRepository(database: Database, { workerId, leaseMs }: Jo
         return { tenantId, jobId, epoch: claimed.epoch, job };
       }),
 
+    inputs: async ({ tenantId, job }) => {
+      const model = await database.db.model.findFirst({ where: { tenantId, id: job.modelId, deletedAt: null }, select: { files: true } });
+      return {
+        modelFiles: model === null ? null : (model.files as unknown as StoredFile[]),
+        calibration: await findDataset(database.db, tenantId, job.calibrationId),
+        evaluation: await findDataset(database.db, tenantId, job.evaluationId),
+      };
+    },
+
     renew: async (lease) => {
       const [row] = await database.db.$queryRaw<{ cancel: boolean }[]>`
         UPDATE job SET lease_until = now() + ${leaseMs} * interval '1 millisecond'
@@ -105,6 +130,12 @@ export function jobLeaseRepository(database: Database, { workerId, leaseMs }: Jo
     finish: (lease, ending) => database.transaction((tx) => finishLeased(tx, lease, ending)),
     requeue: (lease, requeue) => database.transaction((tx) => requeueLeased(tx, lease, requeue)),
   };
+}
+
+async function findDataset(db: Db, tenantId: string, id: string | null): Promise<StoredDataset | null> {
+  if (id === null) return null;
+  const row = await db.dataset.findFirst({ where: { tenantId, id, deletedAt: null }, select: { sha256: true, format: true } });
+  return row === null ? null : { sha256: row.sha256, format: row.format === 'npy' ? 'npy' : 'npz' };
 }
 
 /** Locks the row if the lease still holds. */
@@ -175,7 +206,8 @@ export async function requeueLeased(tx: Db, lease: JobLease, requeue: Requeue): 
     },
   });
   await recordJobStateChange(tx, job, { requeued: { reason: requeue.reason } });
-  await appendOutbox(tx, compressionRunEntry(job));
+  const availableAt = new Date(Date.now() + requeue.delayMs);
+  await appendOutbox(tx, { ...compressionRunEntry(job), ...(requeue.delayMs > 0 ? { availableAt } : {}) });
   return 'queued';
 }
 

@@ -101,7 +101,7 @@ async function repairLapsedJob(tx: Db, row: LapsedJob): Promise<'requeued' | 'fa
     };
     return (await finishLeased(tx, lease, { state: 'failed', result: null, error, artifacts: [] })) === null ? null : 'failed';
   }
-  const state = await requeueLeased(tx, lease, { reason: 'worker_lost', countsAttempt: true, crashed: false });
+  const state = await requeueLeased(tx, lease, { reason: 'worker_lost', countsAttempt: true, crashed: false, delayMs: 0 });
   return state === 'queued' ? 'requeued' : state;
 }
 

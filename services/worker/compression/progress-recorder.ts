@@ -1,0 +1,47 @@
+/** Progress as clients see it: every new phase at once, within a phase only now and then. */
+import type { JobLease, JobLeaseRepository } from '#platform/db';
+import type { EngineProgress } from './engine-host.js';
+
+export interface ProgressRecorder {
+  record(progress: EngineProgress): void;
+  phase(): string | null;
+  /** Resolves when nothing is being written. */
+  settled(): Promise<void>;
+}
+
+/** Writes one at a time; what comes meanwhile replaces what waits. A failed write is dropped: the next one says more. */
+export function createProgressRecorder(options: {
+  leases: Pick<JobLeaseRepository, 'recordProgress'>;
+  lease: JobLease;
+  intervalMs: number;
+  onError: (error: unknown) => void;
+}): ProgressRecorder {
+  let phase: string | null = null;
+  let lastWrite = 0;
+  let waiting: EngineProgress | null = null;
+  let writing: Promise<void> | null = null;
+
+  const write = async () => {
+    while (waiting !== null) {
+      const { phase: name, fraction, message, etaSeconds } = waiting;
+      waiting = null;
+      lastWrite = performance.now();
+      const progress = { fraction, message, eta_seconds: etaSeconds === null ? null : Math.round(etaSeconds) };
+      await options.leases.recordProgress(options.lease, name, progress).catch(options.onError);
+    }
+    writing = null;
+  };
+  return {
+    record: (progress) => {
+      const due = progress.phase !== phase || performance.now() - lastWrite >= options.intervalMs;
+      phase = progress.phase;
+      if (!due) return;
+      waiting = progress;
+      writing ??= write();
+    },
+    phase: () => phase,
+    settled: async () => {
+      await writing;
+    },
+  };
+}

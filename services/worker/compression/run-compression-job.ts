@@ -1,0 +1,166 @@
+/** The use case of the worker: claim a job, bring its files, run the engine, keep what it made, end the job exactly once. */
+import { mkdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { AppError } from '#contracts';
+import type { ClaimedJob, JobEnding, JobLeaseRepository } from '#platform/db';
+import type { EngineRun } from './engine-host.js';
+import type { EngineFinished, EngineOutcome } from './engine-outcome.js';
+import { type AttemptDecision, type AttemptOutcome, decideAttempt } from './failure-policy.js';
+import { type InputBlobs, InputMissingError, materialiseInputs } from './job-inputs.js';
+import { type OutputBlobs, storeOutputs } from './job-outputs.js';
+import { keepLease, type LeaseKeeper } from './lease-keeper.js';
+import { createProgressRecorder, type ProgressRecorder } from './progress-recorder.js';
+import type { RunningJobs } from './running-jobs.js';
+
+export interface CompressionJobDeps {
+  readonly leases: JobLeaseRepository;
+  readonly blobs: InputBlobs & OutputBlobs;
+  readonly engine: { run(run: EngineRun): Promise<EngineOutcome> };
+  readonly running: RunningJobs;
+  readonly scratchRoot: string;
+  readonly heartbeatMs: number;
+  readonly leaseMs: number;
+  /** Limit of jobs that name none. */
+  readonly timeoutMs: number;
+  readonly progressIntervalMs: number;
+  /** CPU threads per job; null leaves it to the engine. */
+  readonly threads: number | null;
+  /** One line per attempt. */
+  readonly log: (fields: Readonly<Record<string, unknown>>) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+interface Attempt {
+  readonly claimed: ClaimedJob;
+  readonly keeper: LeaseKeeper;
+  readonly progress: ProgressRecorder;
+  readonly scratch: string;
+}
+
+/** Nothing happens when the job is not waiting: the message was a repeat. May run any number of times for one message. */
+export async function runCompressionJob(deps: CompressionJobDeps, message: { tenantId: string; jobId: string }): Promise<void> {
+  const claimed = await deps.leases.claim(message);
+  if (claimed === null) return;
+  const startedAt = performance.now();
+  const { jobId, epoch, job } = claimed;
+  const keeper = keepLease({ ...deps, lease: claimed });
+  const release = deps.running.add(jobId, keeper);
+  const progress = createProgressRecorder({ ...deps, lease: claimed, intervalMs: deps.progressIntervalMs });
+  const scratch = path.join(deps.scratchRoot, `${jobId}-${epoch}`);
+  const attempt = { claimed, keeper, progress, scratch };
+  let ended: Ended | undefined;
+  try {
+    ended = await runAttempt(deps, attempt);
+  } finally {
+    keeper.end();
+    release();
+    await rm(scratch, { recursive: true, force: true }).catch(deps.onError);
+    deps.log({
+      tenant_id: claimed.tenantId,
+      job_id: jobId,
+      request_id: job.requestId,
+      epoch,
+      attempt: job.attempt,
+      queue_wait_ms: job.startedAt === null ? null : job.startedAt.getTime() - job.createdAt.getTime(),
+      duration_ms: Math.round(performance.now() - startedAt),
+      phase: progress.phase(),
+      outcome: ended?.outcome.kind ?? 'unrecorded',
+      decision: ended?.decision.kind ?? 'none',
+      ...(ended?.decision.kind === 'fail' ? { code: ended.decision.error.code } : {}),
+      ...describeOutcome(ended?.outcome),
+      state: ended?.state ?? null,
+    });
+  }
+}
+
+interface Ended {
+  readonly outcome: AttemptOutcome;
+  readonly decision: AttemptDecision;
+  /** The state this attempt wrote; null when it had no right to write. */
+  readonly state: string | null;
+}
+
+async function runAttempt(deps: CompressionJobDeps, attempt: Attempt): Promise<Ended> {
+  const { claimed, keeper, progress } = attempt;
+  let outcome = await prepareAndRun(deps, attempt);
+  await progress.settled();
+  const history = { ...claimed.job, phase: progress.phase() };
+  let decision = decideAttempt(outcome, history);
+  if (outcome.kind === 'finished' && decision.kind !== 'abandon') {
+    try {
+      return { outcome, decision, state: await storeAndFinish(deps, attempt, { finished: outcome, decision }) };
+    } catch (cause) {
+      deps.onError(cause);
+      outcome = { kind: 'infrastructure_failed', cause };
+      decision = decideAttempt(outcome, history);
+    }
+  }
+  if (keeper.reason() === 'lease_lost') return { outcome, decision: { kind: 'abandon' }, state: null };
+  return { outcome, decision, state: await apply(deps, claimed, decision) };
+}
+
+/** Everything up to the exit of the engine's process. Never throws. */
+async function prepareAndRun(deps: CompressionJobDeps, { claimed, keeper, progress, scratch }: Attempt): Promise<AttemptOutcome> {
+  try {
+    const folders = { input: path.join(scratch, 'input'), out: path.join(scratch, 'out'), temporary: path.join(scratch, 'temporary') };
+    // What an attempt at this epoch left behind would be our own: a worker that restarted under the same claim does not exist.
+    await rm(scratch, { recursive: true, force: true });
+    for (const folder of Object.values(folders)) await mkdir(folder, { recursive: true, mode: 0o700 });
+    const inputs = await deps.leases.inputs(claimed);
+    const paths = await materialiseInputs(deps.blobs, claimed, { inputs, folder: folders.input });
+    const { job } = claimed;
+    const outcome = await deps.engine.run({
+      job: { ...paths, recipe: job.recipe, outDir: folders.out, scratch: folders.temporary, threads: deps.threads },
+      timeoutMs: job.timeoutSeconds === null ? deps.timeoutMs : job.timeoutSeconds * 1000,
+      signal: keeper.signal,
+      onProgress: progress.record,
+    });
+    return outcome.kind === 'stopped' ? { kind: 'stopped', reason: keeper.reason() ?? 'canceled' } : outcome;
+  } catch (cause) {
+    if (cause instanceof InputMissingError) return { kind: 'input_missing', message: cause.message };
+    if (cause instanceof AppError && cause.code === 'not_found')
+      return { kind: 'input_missing', message: 'A file of this job was deleted.' };
+    deps.onError(cause);
+    return { kind: 'infrastructure_failed', cause };
+  }
+}
+
+async function storeAndFinish(
+  deps: CompressionJobDeps,
+  { claimed, scratch }: Attempt,
+  { finished, decision }: { finished: EngineFinished; decision: AttemptDecision },
+): Promise<string | null> {
+  const outDir = path.join(scratch, 'out');
+  const outputs = await storeOutputs(deps.blobs, finished, { tenantId: claimed.tenantId, outDir, withModel: decision.kind === 'succeed' });
+  const { artifacts, result, confirmStored } = outputs;
+  const ending: JobEnding =
+    decision.kind === 'fail'
+      ? { state: 'failed', result, error: decision.error, artifacts, confirmStored }
+      : { state: 'succeeded', result, error: null, artifacts, confirmStored };
+  return deps.leases.finish(claimed, ending);
+}
+
+/** Decisions that leave nothing behind but a state. */
+async function apply(deps: CompressionJobDeps, claimed: ClaimedJob, decision: AttemptDecision): Promise<string | null> {
+  switch (decision.kind) {
+    case 'fail':
+      return deps.leases.finish(claimed, { state: 'failed', result: null, error: decision.error, artifacts: [] });
+    case 'cancel':
+      return deps.leases.finish(claimed, { state: 'canceled', result: null, error: null, artifacts: [] });
+    case 'retry':
+      return deps.leases.requeue(claimed, decision);
+    case 'abandon':
+      return null;
+    case 'succeed':
+      throw new Error('A success is written together with its artifacts');
+    default:
+      return decision satisfies never;
+  }
+}
+
+function describeOutcome(outcome: AttemptOutcome | undefined): Record<string, unknown> {
+  if (outcome?.kind === 'crashed') return { signal: outcome.signal, exit_code: outcome.exitCode, stderr_tail: outcome.stderrTail };
+  if (outcome?.kind === 'out_of_memory') return { resident_bytes: outcome.residentBytes, limit_bytes: outcome.limitBytes };
+  if (outcome?.kind === 'stopped') return { stop_reason: outcome.reason };
+  return {};
+}

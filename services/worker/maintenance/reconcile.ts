@@ -1,0 +1,57 @@
+/** The reconciler: looks for work that got lost on the way, and puts it back. Any number of them may run; each repair holds its row. */
+import type { JobRepairRepository } from '#platform/db';
+import { removeOrphanScratch } from './orphan-scratch.js';
+
+export interface ReconcilerDeps {
+  readonly repairs: JobRepairRepository;
+  readonly blobs: { sweepStaging(olderThanMs: number): Promise<number> };
+  readonly scratchRoot: string;
+  readonly intervalMs: number;
+  /** One line when something was repaired. */
+  readonly log: (fields: Readonly<Record<string, unknown>>) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+export interface Reconciler {
+  close(): Promise<void>;
+}
+
+/** An upload that has not been written to for so long is dead. */
+const stagingAgeMs = 3_600_000;
+
+/** Looks at once and then at every interval, one look at a time. */
+export function startReconciler(deps: ReconcilerDeps): Reconciler {
+  let closed = false;
+  let timer: NodeJS.Timeout | undefined;
+  let running = Promise.resolve();
+  const look = () => {
+    running = reconcile(deps)
+      .catch(deps.onError)
+      .then(() => {
+        if (!closed) timer = setTimeout(look, deps.intervalMs);
+      });
+  };
+  look();
+  return {
+    close: () => {
+      closed = true;
+      clearTimeout(timer);
+      return running;
+    },
+  };
+}
+
+/** One look at everything. */
+export async function reconcile({ repairs, blobs, scratchRoot, intervalMs, log }: ReconcilerDeps): Promise<void> {
+  let found: Record<string, number> = {};
+  await repairs.exclusively(async () => {
+    const silence = { silentMs: intervalMs };
+    found = { ...(await repairs.repairJobs(silence)), deliveries: await repairs.repairDeliveries(silence) };
+    found.idempotency_keys = await repairs.removeExpiredIdempotencyKeys();
+  });
+  // Files are this machine's own affair, whoever holds the lock.
+  found.scratch = await removeOrphanScratch(scratchRoot, repairs);
+  found.staging = await blobs.sweepStaging(stagingAgeMs);
+  const repaired = Object.entries(found).filter(([, count]) => count > 0);
+  if (repaired.length > 0) log(Object.fromEntries(repaired));
+}
