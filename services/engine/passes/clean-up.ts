@@ -8,17 +8,33 @@ import { conditionalInlining } from './conditional-inlining.js';
 import { ConstantEvaluator } from './constant-evaluation.js';
 import { foldConstants } from './constant-folding.js';
 import { constantNodes, constantNodeTensor } from './constant-nodes.js';
+import { convTransposeToConv } from './conv-transpose-to-conv.js';
 import { deadCodeElimination } from './dead-code-elimination.js';
+import { gatherToReshape } from './gather-to-reshape.js';
 import { identityElimination } from './identity-elimination.js';
 import { ModelEditor } from './model-editor.js';
 import { ModelFacts } from './model-facts.js';
 import type { GraphPass, Pass } from './pass.js';
 import { runToFixpoint } from './pass-manager.js';
 import { reshapeMerging } from './reshape-merging.js';
+import { scatterToConcat } from './scatter-to-concat.js';
 import { sharedInitializers } from './shared-initializers.js';
+import { gatherSimplification, sliceSimplification } from './slice-simplification.js';
+import { slicesToSplit } from './slices-to-split.js';
 import { transposeBelowConcat, transposeMerging } from './transpose-merging.js';
 
-const passes: readonly Pass[] = [identityElimination, reshapeMerging, transposeBelowConcat, transposeMerging];
+const passes: readonly Pass[] = [
+  identityElimination,
+  scatterToConcat,
+  sliceSimplification,
+  gatherSimplification,
+  gatherToReshape,
+  slicesToSplit,
+  reshapeMerging,
+  transposeBelowConcat,
+  transposeMerging,
+  convTransposeToConv,
+];
 
 const graphPasses: readonly GraphPass[] = [
   constantNodes,

@@ -62,6 +62,12 @@ export class ModelEditor {
     return new Value(name);
   }
 
+  /** The tensor of a stored constant that only one node reads: replacing it does not make the file grow. */
+  exclusiveConstant(value: Value | null | undefined): Tensor | undefined {
+    if (!value || value.producer || value.uses.length !== 1 || this.isGraphOutput(value)) return undefined;
+    return this.facts.constant(value);
+  }
+
   isUniquelyNamed(value: Value): boolean {
     return this.names.get(value.name) === 1;
   }
@@ -104,6 +110,11 @@ export class ModelEditor {
     if (this.model.graph.initializers.has(value) && !isOverridable(this.model, this.model.graph, value))
       this.sharedConstants.set(key, value);
     return value;
+  }
+
+  /** One node that makes the outputs of several, which are to be removed in the same patch; named after the first. */
+  replacementOf(nodes: readonly Node[], options: Omit<NodeOptions, 'name'>): Node {
+    return new Node({ ...options, name: nodes[0]?.name ?? '' });
   }
 
   /**
