@@ -1,0 +1,92 @@
+/** `npm run docs`: writes the pages of docs/reference that are tables in the code: settings, problems, methods. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errorTable, methods, presets, queueCatalog, webhookEventTypes } from '#contracts';
+import { describeConfig } from '#platform/config';
+
+const folder = join(import.meta.dirname, 'reference');
+const generated = '<!-- Written by `npm run docs`; edit the code it comes from. -->';
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll('<', '&lt;')).join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+const code = (text: string): string => (text === '' ? '' : `\`${text}\``);
+
+function configurationPage(): string {
+  const rows = describeConfig().map(({ key, type, default: preset, secret, description }) => [
+    code(key),
+    type === 'string' && secret ? 'string, secret' : type,
+    code(preset),
+    description,
+  ]);
+  return [
+    '# Configuration',
+    generated,
+    'All settings are environment variables, read once at start. A wrong or unknown value stops the process; the message lists every fault.',
+    table(['Variable', 'Type', 'Default', 'Meaning'], rows),
+    '',
+  ].join('\n\n');
+}
+
+function problemsPage(): string {
+  const rows = Object.entries(errorTable).map(([name, { status, title, retryable }]) => [
+    code(name),
+    String(status),
+    title,
+    retryable ? 'yes' : 'no',
+  ]);
+  return [
+    '# Problems',
+    generated,
+    'Errors are `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). `code` is stable and meant for programs; `detail` is meant for people. The same codes stand in `error.code` of a failed job; the status column is then without meaning.',
+    table(['Code', 'HTTP status', 'Title', 'Can a retry help?'], rows),
+    '',
+  ].join('\n\n');
+}
+
+interface OptionSchema {
+  readonly type?: string;
+  readonly enum?: readonly string[];
+  readonly description?: string;
+  readonly items?: OptionSchema;
+}
+
+function typeOf(schema: OptionSchema): string {
+  if (schema.enum) return schema.enum.map(code).join(', ');
+  return schema.type === 'array' && schema.items ? `list of: ${typeOf(schema.items)}` : (schema.type ?? '');
+}
+
+function methodsPage(): string {
+  const sections = Object.entries(methods).map(([name, { title, description, needs, schema }]) => {
+    const options = Object.entries((schema as { properties: Record<string, OptionSchema> }).properties).filter(([key]) => key !== 'method');
+    const rows = options.map(([key, option]) => [code(key), typeOf(option), option.description ?? '']);
+    const needed: readonly string[] = needs;
+    return [
+      `## ${code(name)}: ${title}`,
+      description,
+      ...(needed.length === 0 ? [] : [`Needs ${needed.join(' and ')}.`]),
+      rows.length === 0 ? 'No options.' : table(['Option', 'Type', 'Meaning'], rows),
+    ].join('\n\n');
+  });
+  return ['# Methods', generated, `Steps of a recipe. Presets: ${Object.keys(presets).map(code).join(', ')}.`, ...sections, ''].join(
+    '\n\n',
+  );
+}
+
+function eventsPage(): string {
+  return [
+    '# Events and queues',
+    generated,
+    `Webhook events: ${webhookEventTypes.map(code).join(', ')}.`,
+    `Queues: ${Object.keys(queueCatalog).map(code).join(', ')}. A queue entry is a wake-up that carries ids; the database row is the truth.`,
+    '',
+  ].join('\n\n');
+}
+
+await mkdir(folder, { recursive: true });
+await writeFile(join(folder, 'configuration.md'), configurationPage());
+await writeFile(join(folder, 'problems.md'), problemsPage());
+await writeFile(join(folder, 'methods.md'), methodsPage());
+await writeFile(join(folder, 'events.md'), eventsPage());
