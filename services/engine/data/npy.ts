@@ -20,6 +20,8 @@ const elementTypes: Readonly<Record<string, DataType>> = {
 };
 
 const HEADER_BYTES_MAX = 1 << 16;
+/** Reading a single small row costs as much as reading many. */
+const READ_AHEAD_BYTES = 1 << 20;
 
 export interface NpyHeader {
   readonly dataType: DataType;
@@ -90,6 +92,13 @@ export interface FileRange {
 
 /** An array in a file; its rows are read when they are asked for. Must be closed. */
 export class NpyArray {
+  /** The block of rows read last; a new block is a new buffer, so that tensors handed out stay as they are. */
+  private ahead: { readonly start: number; readonly end: number; readonly bytes: Uint8Array } = {
+    start: 0,
+    end: 0,
+    bytes: new Uint8Array(),
+  };
+
   private constructor(
     readonly name: string,
     readonly dataType: DataType,
@@ -120,20 +129,29 @@ export class NpyArray {
     return this.dims[0] ?? 1;
   }
 
-  /** Rows `start` to `start + count` of the first axis, little-endian. */
+  /** Rows `start` to `start + count` of the first axis, little-endian. Neighbouring rows are read ahead. */
   async rows(start: number, count: number): Promise<Tensor> {
     const rowDims = this.dims.slice(1);
-    const width = dataTypes[this.dataType].bits / 8;
-    const rowBytes = elementCount(rowDims) * width;
-    const bytes = new Uint8Array(rowBytes * count);
+    const rowBytes = (elementCount(rowDims) * dataTypes[this.dataType].bits) / 8;
+    if (start < this.ahead.start || start + count > this.ahead.end) {
+      const end = Math.min(this.rowCount, start + Math.max(count, Math.floor(READ_AHEAD_BYTES / Math.max(1, rowBytes))));
+      this.ahead = { start, end, bytes: await this.read(start * rowBytes, (end - start) * rowBytes) };
+    }
+    const offset = (start - this.ahead.start) * rowBytes;
+    const bytes = this.ahead.bytes.subarray(offset, offset + count * rowBytes);
+    return { dataType: this.dataType, dims: this.dims.length === 0 ? [] : [count, ...rowDims], data: bytesInMemory(bytes) };
+  }
+
+  private async read(offset: number, byteLength: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(byteLength);
     let filled = 0;
     while (filled < bytes.length) {
-      const { bytesRead } = await this.file.read(bytes, filled, bytes.length - filled, this.dataStart + start * rowBytes + filled);
+      const { bytesRead } = await this.file.read(bytes, filled, bytes.length - filled, this.dataStart + offset + filled);
       if (bytesRead === 0) throw invalid(this.name, 'the file ended early.');
       filled += bytesRead;
     }
-    if (this.bigEndian) reverseElements(bytes, width);
-    return { dataType: this.dataType, dims: this.dims.length === 0 ? [] : [count, ...rowDims], data: bytesInMemory(bytes) };
+    if (this.bigEndian) reverseElements(bytes, dataTypes[this.dataType].bits / 8);
+    return bytes;
   }
 
   async close(): Promise<void> {

@@ -15,6 +15,8 @@ export interface ProgressEvent {
 /** Shares of the wall time of a small model, where measuring dominates; only the bar's smoothness depends on them. */
 const weights = { decode: 2, step: 10, verify: 6, measure: 40, report: 1 } as const;
 const FRACTION_FOR_ETA = 0.05;
+/** Smaller steps of the same phase with the same message are no news. */
+const FRACTION_STEP = 0.01;
 
 /** Phases in order, each with its share; calls `listen` whenever there is news. Also keeps the wall seconds per phase. */
 export class ProgressMeter {
@@ -24,6 +26,7 @@ export class ProgressMeter {
   private phase: Phase = 'decode';
   private phaseStarted = this.started;
   private share = 0;
+  private told = { fraction: -1, message: '' };
   readonly seconds: Record<string, number> = {};
 
   constructor(
@@ -39,12 +42,15 @@ export class ProgressMeter {
     this.phase = phase;
     this.phaseStarted = performance.now();
     this.share = phase === 'decode' || phase === 'verify' || phase === 'measure' || phase === 'report' ? weights[phase] : weights.step;
+    this.told = { fraction: -1, message: '' };
     this.within(0, message);
   }
 
   /** `fraction` of the present phase is done. */
   within(fraction: number, message: string): void {
     const overall = Math.min(1, (this.done + this.share * Math.max(0, Math.min(1, fraction))) / this.total);
+    if (message === this.told.message && overall - this.told.fraction < FRACTION_STEP) return;
+    this.told = { fraction: overall, message };
     const elapsed = (performance.now() - this.started) / 1000;
     const eta = overall >= FRACTION_FOR_ETA ? (elapsed * (1 - overall)) / overall : null;
     this.listen({ phase: this.phase, fraction: overall, eta_s: eta, message });
