@@ -3,6 +3,7 @@ import type { Model } from '../ir/index.js';
 import { graphsWithin } from '../ir/traversal.js';
 import { verifyModel } from '../ir/verify-graph.js';
 import type { MethodContext, NodeChange } from '../method.js';
+import { batchNormalizationFolding, channelArithmeticFolding } from './batch-normalization-folding.js';
 import { commonSubexpressionElimination } from './common-subexpression-elimination.js';
 import { conditionalInlining } from './conditional-inlining.js';
 import { ConstantEvaluator } from './constant-evaluation.js';
@@ -14,14 +15,18 @@ import { gatherToReshape } from './gather-to-reshape.js';
 import { identityElimination } from './identity-elimination.js';
 import { ModelEditor } from './model-editor.js';
 import { ModelFacts } from './model-facts.js';
+import { normalizationBelowMatMul } from './normalization-below-matmul.js';
+import { padFolding } from './pad-folding.js';
 import type { GraphPass, Pass } from './pass.js';
 import { runToFixpoint } from './pass-manager.js';
 import { reshapeMerging } from './reshape-merging.js';
+import { reshapeThroughUnary } from './reshape-through-unary.js';
 import { scatterToConcat } from './scatter-to-concat.js';
 import { sharedInitializers } from './shared-initializers.js';
 import { gatherSimplification, sliceSimplification } from './slice-simplification.js';
 import { slicesToSplit } from './slices-to-split.js';
 import { transposeBelowConcat, transposeMerging } from './transpose-merging.js';
+import { unfoldToConv } from './unfold-to-conv.js';
 
 const passes: readonly Pass[] = [
   identityElimination,
@@ -34,6 +39,12 @@ const passes: readonly Pass[] = [
   transposeBelowConcat,
   transposeMerging,
   convTransposeToConv,
+  unfoldToConv,
+  padFolding,
+  batchNormalizationFolding,
+  channelArithmeticFolding,
+  normalizationBelowMatMul,
+  reshapeThroughUnary,
 ];
 
 const graphPasses: readonly GraphPass[] = [
@@ -60,15 +71,20 @@ function constantBytes(model: Model): number {
 }
 
 /**
- * Before IR version 4 a file lists its constants among the graph inputs, and no caller can override them. Constants that
- * the passes added are not listed, so the model moves to version 4 and the listed constants leave the inputs.
+ * Before IR version 4 a file lists its constants among the graph inputs although no caller can override them. Constants
+ * that the passes add are not listed, so the model moves to version 4 and the listed constants leave the inputs.
+ * Returns the way back, for a model in which nothing else changes.
  */
-function tidyListedConstants({ model }: ModelEditor): void {
-  if (model.irVersion >= 4) return;
-  const { graph } = model;
-  const callerInputs = graph.inputs.filter((input) => !graph.initializers.has(input));
-  graph.inputs.splice(0, graph.inputs.length, ...callerInputs);
+function unlistConstants(model: Model): () => void {
+  const { graph, irVersion } = model;
+  if (irVersion >= 4) return () => undefined;
+  const listed = [...graph.inputs];
+  graph.inputs.splice(0, listed.length, ...listed.filter((input) => !graph.initializers.has(input)));
   model.irVersion = 4;
+  return () => {
+    graph.inputs.splice(0, graph.inputs.length, ...listed);
+    model.irVersion = irVersion;
+  };
 }
 
 /**
@@ -77,6 +93,7 @@ function tidyListedConstants({ model }: ModelEditor): void {
  * by 3 % at most. Throws only when aborted or when the model is not well formed.
  */
 export async function cleanUp(model: Model, context: MethodContext): Promise<NodeChange[]> {
+  const relist = unlistConstants(model);
   const facts = new ModelFacts(model);
   const editor = new ModelEditor(model, facts);
   const scope = { facts, editor, opset: model.opset };
@@ -93,7 +110,7 @@ export async function cleanUp(model: Model, context: MethodContext): Promise<Nod
   while (foldConstants(scope, budget)) {
     await runToFixpoint({ passes, graphPasses }, scope, options);
   }
-  if (editor.changes.length > 0) tidyListedConstants(editor);
+  if (editor.changes.length === 0) relist();
   context.progress(1, 'clean-up: done');
   return editor.changes;
 }

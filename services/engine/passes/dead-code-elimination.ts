@@ -23,8 +23,6 @@ function eliminate(graph: Graph, scope: Omit<PassScope, 'graph'>): boolean {
   let dropped = nodes.length > 0;
   for (const value of [...graph.initializers.keys()]) {
     if (value.isRead || scope.editor.isGraphOutput(value) || isOverridable(model, graph, value)) continue;
-    // An IR 3 file lists its initializers as inputs; one that is an input stays until the list is tidied at the end.
-    if (graph.isInput(value)) continue;
     graph.initializers.delete(value);
     dropped = true;
   }

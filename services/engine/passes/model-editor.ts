@@ -112,6 +112,13 @@ export class ModelEditor {
     return value;
   }
 
+  /** A copy of `node` under its name with other inputs and attributes and a new output; the old node leaves in the same patch. */
+  copyWith(node: Node, { inputs, attributes }: Pick<NodeOptions, 'inputs' | 'attributes'>): Node {
+    const output = this.newValue(node.outputs[0]?.name ?? node.opType);
+    const { opType, domain, name } = node;
+    return new Node({ opType, domain, name, inputs, outputs: [output], attributes: attributes ?? node.attributes });
+  }
+
   /** One node that makes the outputs of several, which are to be removed in the same patch; named after the first. */
   replacementOf(nodes: readonly Node[], options: Omit<NodeOptions, 'name'>): Node {
     return new Node({ ...options, name: nodes[0]?.name ?? '' });
@@ -132,13 +139,14 @@ export class ModelEditor {
     const { graph } = patch.anchor;
     if (!graph) throw new Error(`${pass}: the anchor ${reportName(patch.anchor)} is in no graph`);
     for (const node of patch.remove ?? []) this.report(node, 'removed', pass, patch.reason);
-    for (const node of patch.changed ?? []) this.report(node, 'changed', pass, patch.reason);
-    if (patch.insert?.length) {
-      graph.insertBefore(patch.anchor, ...patch.insert);
-      for (const node of patch.insert) this.facts.inferNode(node);
+    for (const node of patch.replaced ?? []) this.report(node, 'changed', pass, patch.reason);
+    for (const { anchor, nodes } of [{ anchor: patch.anchor, nodes: patch.insert ?? [] }, ...(patch.insertAt ?? [])]) {
+      if (nodes.length > 0) graph.insertBefore(anchor, ...nodes);
+      for (const node of nodes) this.facts.inferNode(node);
     }
     for (const [from, to] of patch.redirect ?? []) this.redirect(from, to);
-    if (patch.remove?.length) graph.remove(patch.remove);
+    const gone = [...(patch.remove ?? []), ...(patch.replaced ?? [])];
+    if (gone.length > 0) graph.remove(gone);
   }
 
   report(node: Node, action: NodeChange['action'], by: string, reason: string): void {

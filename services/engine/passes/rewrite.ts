@@ -7,10 +7,12 @@ export interface Rewrite {
   /** The node in whose place the patch stands; new nodes go in front of it. */
   readonly anchor: Node;
   readonly insert?: readonly Node[];
+  /** Further insertions, each in front of a node of its own. */
+  readonly insertAt?: readonly { readonly anchor: Node; readonly nodes: readonly Node[] }[];
   /** Readers of the first value read the second one instead. */
   readonly redirect?: readonly (readonly [from: Value, to: Value])[];
   /** Nodes whose outputs nobody reads once the redirections are made. Others that die are left to dead-code elimination. */
   readonly remove?: readonly Node[];
-  /** Nodes reported as changed although they are not removed; the removed ones are reported anyway. */
-  readonly changed?: readonly Node[];
+  /** Nodes that leave because an inserted node of the same name does their work: reported as changed, not as removed. */
+  readonly replaced?: readonly Node[];
 }
