@@ -3,7 +3,7 @@ import type { FidelityResult } from '../evaluation/fidelity.js';
 import type { Metrics } from '../evaluation/metrics.js';
 import type { ModelInspection } from '../inspection/index.js';
 import type { NodeChange, Target } from '../method.js';
-import type { Latency } from '../runtime/benchmark.js';
+import { isDisturbed, type Latency } from '../runtime/benchmark.js';
 import type { FusionReport } from '../runtime/fusion-report.js';
 import type { EvaluationSource } from './evaluation-source.js';
 import { checkGate, type GateResult } from './gate.js';
@@ -157,7 +157,10 @@ function warningsOf(
   const warnings: string[] = [];
   const fidelity = measurements.evaluation.reference?.fidelity;
   if (speedup < 1) warnings.push(`speed: the artifact is slower than the source on this processor (${speedup.toFixed(2)} times as fast).`);
-  if (sizeRatio < 1) warnings.push(`size: the artifact is larger than the source (${(1 / sizeRatio).toFixed(2)} times).`);
+  if (isDisturbed(measurements.sourceLatency) || isDisturbed(measurements.artifactLatency)) {
+    warnings.push('latency: the machine was busy while it was measured; the times and the speedup are not reliable.');
+  }
+  if (sizeRatio < 0.995) warnings.push(`size: the artifact is larger than the source (${(1 / sizeRatio).toFixed(2)} times).`);
   if (samples.inputs === 'generated')
     warnings.push('fidelity: measured on generated inputs; give a data set for numbers that stand for your data.');
   if (!samples.labelled) warnings.push('metrics: null, because no labels were given.');

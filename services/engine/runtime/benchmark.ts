@@ -1,4 +1,5 @@
-/** Latency of one or several models on this machine: warm-up, interleaved turns, order statistics. */
+/** Latency of one or several models on this machine: warm-up, interleaved turns, order statistics over the quiet rounds. */
+import { setTimeout } from 'node:timers/promises';
 import type { Model, Tensor } from '../ir/index.js';
 import type { OrtRuntime, OrtSession } from './ort-session.js';
 
@@ -8,7 +9,7 @@ export interface BenchmarkSubject {
 }
 
 export interface BenchmarkOptions {
-  /** Time for all models together, warm-up included. Default 1500. Each model runs at least RUNS_MIN times whatever that takes. */
+  /** Time for all models together, warm-up included; up to three times as long on a busy machine. Default 1500. Each model runs at least five times whatever that takes. */
   readonly budgetMs?: number;
   readonly threads?: number;
   readonly signal?: AbortSignal;
@@ -25,17 +26,30 @@ export interface Latency {
 
 const RUNS_MIN = 5;
 /** A model keeps the processor for about this long before the other has its turn. */
-const TURN_MS = 15;
-/** Start of a turn that is not counted: the other model's idle threads still spin and the caches are cold. */
-const TURN_SETTLE_MS = 2;
+const TURN_MS = 3;
+/** Pause before a turn: until then the other model's idle threads spin and take a core. */
+const PAUSE_MS = 2;
+/** Rounds in which something else took the processor are left out, for all models alike: the quietest share is kept. */
+const ROUNDS_KEPT = 0.5;
+/** A disturbed measurement goes on, to this many times the budget. */
+const STRETCH_MAX = 3;
+/** Median over fastest run, above which something else must have held the processor; models alone stay below 1.4. */
+const DISTURBED_RATIO = 1.6;
 /** What a program that uses the runtime's defaults sees. */
 const timedConfig = { 'session.intra_op.allow_spinning': '1' } as const;
 
 interface Contender {
   readonly session: OrtSession;
   readonly run: () => Promise<void>;
-  readonly times: number[];
 }
+
+/** True when the numbers say more about the load of the machine than about the model. */
+export function isDisturbed({ median_ms, min_ms }: Latency): boolean {
+  return median_ms > DISTURBED_RATIO * min_ms;
+}
+
+/** Milliseconds of each counted run, by contender. */
+type Round = readonly (readonly number[])[];
 
 /**
  * Latencies in the order of `subjects`. The models take turns, so that a slow spell of the machine falls on all of them;
@@ -48,19 +62,27 @@ export async function measureLatencies(
 ): Promise<Latency[]> {
   const budgetMs = options.budgetMs ?? 1500;
   const contenders: Contender[] = [];
+  const sessions: OrtSession[] = [];
   try {
     for (const { model, feeds } of subjects) {
       options.signal?.throwIfAborted();
       const session = await runtime.open(model, { config: timedConfig, ...(options.threads ? { threads: options.threads } : {}) });
-      contenders.push({ session, run: () => Promise.resolve(), times: [] });
-      contenders[contenders.length - 1] = { session, run: session.prepare(feeds), times: [] };
+      sessions.push(session);
+      contenders.push({ session, run: session.prepare(feeds) });
     }
     const started = performance.now();
     for (const contender of contenders) await warmUp(contender, (budgetMs * 0.15) / contenders.length, options.signal);
-    await takeTurns(contenders, started + budgetMs, options);
-    return contenders.map(({ times }) => summarize(times));
+    const rounds: Round[] = [];
+    let latencies: Latency[] = [];
+    for (let stretch = 1; stretch <= STRETCH_MAX; stretch++) {
+      await takeRounds(contenders, { rounds, deadline: started + budgetMs * stretch, options });
+      const quiet = quietest(rounds);
+      latencies = contenders.map((_, index) => summarize(quiet.flatMap((round) => round[index] ?? [])));
+      if (!latencies.some(isDisturbed)) break;
+    }
+    return latencies;
   } finally {
-    for (const { session } of contenders) await session.close();
+    for (const session of sessions) await session.close();
   }
 }
 
@@ -72,28 +94,49 @@ async function warmUp({ run }: Contender, budgetMs: number, signal?: AbortSignal
   }
 }
 
-async function takeTurns(contenders: readonly Contender[], deadline: number, options: BenchmarkOptions): Promise<void> {
+async function takeRounds(
+  contenders: readonly Contender[],
+  { rounds, deadline, options }: { rounds: Round[]; deadline: number; options: BenchmarkOptions },
+): Promise<void> {
   const started = performance.now();
-  const enough = (): boolean => contenders.every(({ times }) => times.length >= RUNS_MIN);
-  for (let round = 0; !enough() || performance.now() < deadline; round++) {
-    for (const contender of round % 2 === 0 ? contenders : [...contenders].reverse()) {
+  while (rounds.length < RUNS_MIN || performance.now() < deadline) {
+    const round: number[][] = contenders.map(() => []);
+    const order = [...contenders.keys()];
+    for (const index of rounds.length % 2 === 0 ? order : order.reverse()) {
       options.signal?.throwIfAborted();
-      await takeTurn(contender, contenders.length > 1 ? TURN_SETTLE_MS : 0);
+      const contender = contenders[index];
+      if (contender) round[index] = await takeTurn(contender, contenders.length > 1 ? PAUSE_MS : 0);
     }
+    rounds.push(round);
     options.progress?.(Math.min(1, (performance.now() - started) / Math.max(1, deadline - started)));
   }
 }
 
-async function takeTurn({ run, times }: Contender, settleMs: number): Promise<void> {
+/** Short turns: the more rounds there are, the more of them fall between two disturbances. The first of several runs meets cold caches. */
+async function takeTurn({ run }: Contender, pauseMs: number): Promise<number[]> {
+  if (pauseMs > 0) await setTimeout(pauseMs);
+  const times: number[] = [];
   const started = performance.now();
-  let before = started;
-  for (let first = true; first || before - started < TURN_MS; first = false) {
+  for (let before = started; times.length === 0 || before - started < TURN_MS; ) {
     await run();
     const after = performance.now();
-    /** A run longer than the settling time has settled by itself. */
-    if (before - started >= settleMs || after - before > settleMs) times.push(after - before);
+    times.push(after - before);
     before = after;
   }
+  return times.length > 1 ? times.slice(1) : times;
+}
+
+/** The rounds in which the most disturbed model was disturbed least: its mean time over its own fastest turn. */
+function quietest(rounds: readonly Round[]): readonly Round[] {
+  const means = rounds.map((round) => round.map((times) => times.reduce((sum, time) => sum + time, 0) / times.length));
+  const fastest = (means[0] ?? []).map((_, index) => Math.min(...means.map((mean) => mean[index] ?? Number.POSITIVE_INFINITY)));
+  const disturbance = means.map((mean) => Math.max(...mean.map((time, index) => time / (fastest[index] ?? time))));
+  const kept = Math.max(Math.min(RUNS_MIN, rounds.length), Math.ceil(rounds.length * ROUNDS_KEPT));
+  return rounds
+    .map((round, index) => ({ round, disturbance: disturbance[index] ?? 0 }))
+    .sort((a, b) => a.disturbance - b.disturbance)
+    .slice(0, kept)
+    .map(({ round }) => round);
 }
 
 /** Quantile by linear interpolation between order statistics (Hyndman and Fan 1996, type 7). `sorted` ascends and is not empty. */
@@ -106,5 +149,15 @@ export function quantile(sorted: readonly number[], q: number): number {
 
 function summarize(times: readonly number[]): Latency {
   const sorted = [...times].sort((a, b) => a - b);
-  return { median_ms: quantile(sorted, 0.5), p90_ms: quantile(sorted, 0.9), min_ms: sorted[0] ?? Number.NaN, runs: sorted.length };
+  return {
+    median_ms: nanoseconds(quantile(sorted, 0.5)),
+    p90_ms: nanoseconds(quantile(sorted, 0.9)),
+    min_ms: nanoseconds(sorted[0] ?? Number.NaN),
+    runs: sorted.length,
+  };
+}
+
+/** The clock tells no more than nanoseconds; floating point would print more. */
+function nanoseconds(milliseconds: number): number {
+  return Math.round(milliseconds * 1e6) / 1e6;
 }
