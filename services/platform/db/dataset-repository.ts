@@ -23,13 +23,18 @@ export interface NewDataset {
   readonly arrays: readonly DatasetArray[];
 }
 
+export type DatasetRemoval =
+  | { readonly outcome: 'removed'; readonly dataset: DatasetRecord }
+  | { readonly outcome: 'not_found' }
+  | { readonly outcome: 'in_use' };
+
 export interface DatasetRepository {
   /** Stores the row, or finds the one of the same content; `ensureBytes` runs under the lock of the content. */
   create(tenantId: string, dataset: NewDataset, ensureBytes: () => Promise<void>): Promise<{ dataset: DatasetRecord; created: boolean }>;
   find(tenantId: string, id: string): Promise<DatasetRecord | null>;
   list(tenantId: string, page: PageRequest): Promise<Page<DatasetRecord>>;
   /** 'in_use' while a job that has not ended names it. */
-  remove(tenantId: string, id: string): Promise<{ outcome: 'removed'; dataset: DatasetRecord } | { outcome: 'not_found' | 'in_use' }>;
+  remove(tenantId: string, id: string): Promise<DatasetRemoval>;
 }
 
 function toRecord(row: Dataset): DatasetRecord {

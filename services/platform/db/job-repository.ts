@@ -4,7 +4,7 @@ import { requestJobCancel } from './cancel-job.js';
 import type { Database } from './database.js';
 import type { Job, JobEvent } from './generated/client.js';
 import { claimIdempotencyKey, type IdempotentRequest, type StoredAnswer } from './idempotency-repository.js';
-import { insertJob, type NewJob } from './insert-job.js';
+import { insertJob, type NewJob, newJobRow } from './insert-job.js';
 import { afterPosition, newestFirst, type Page, type PageRequest, toPage } from './page.js';
 
 export type JobRecord = Omit<Job, 'state'> & { readonly state: JobState };
@@ -32,6 +32,8 @@ export interface JobRevision {
 }
 
 export interface JobRepository {
+  /** The row that `create` will write, for an answer that is stored together with it. */
+  newRow(tenantId: string, job: NewJob): JobRecord;
   /** The earlier answer when the idempotency key was used before, else null. Throws not_found when model or data are missing. */
   create(tenantId: string, creation: JobCreation): Promise<StoredAnswer | null>;
   find(tenantId: string, id: string): Promise<JobRecord | null>;
@@ -39,6 +41,7 @@ export interface JobRepository {
   /** Throws not_found or job_already_terminal. */
   cancel(tenantId: string, id: string): Promise<JobRecord>;
   events(tenantId: string, jobId: string, range: { readonly after: number; readonly limit: number }): Promise<readonly JobEventRecord[]>;
+  artifactCount(tenantId: string, jobId: string): Promise<number>;
   countArtifacts(tenantId: string, jobIds: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /** For the watcher of open requests: one query whatever their number. */
   revisions(tenantId: string, ids: readonly string[]): Promise<readonly JobRevision[]>;
@@ -49,6 +52,7 @@ const withState = (job: Job) => job as JobRecord;
 export function jobRepository(database: Database): JobRepository {
   const { db } = database;
   return {
+    newRow: (tenantId, job) => withState(newJobRow(tenantId, job)),
     create: (tenantId, { job, idempotency }) =>
       database.transaction(async (tx) => {
         const earlier = idempotency === undefined ? null : await claimIdempotencyKey(tx, tenantId, idempotency);
@@ -77,6 +81,7 @@ export function jobRepository(database: Database): JobRepository {
     cancel: async (tenantId, id) => withState(await database.transaction((tx) => requestJobCancel(tx, { tenantId, jobId: id }))),
     events: (tenantId, jobId, { after, limit }) =>
       db.jobEvent.findMany({ where: { tenantId, jobId, sequence: { gt: after } }, orderBy: { sequence: 'asc' }, take: limit }),
+    artifactCount: (tenantId, jobId) => db.artifact.count({ where: { tenantId, jobId } }),
     countArtifacts: async (tenantId, jobIds) => {
       if (jobIds.length === 0) return new Map();
       const groups = await db.artifact.groupBy({ by: ['jobId'], where: { tenantId, jobId: { in: [...jobIds] } }, _count: true });

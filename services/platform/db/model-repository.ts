@@ -27,6 +27,11 @@ export interface NewModel {
   readonly inspection: object;
 }
 
+export type ModelRemoval =
+  | { readonly outcome: 'removed'; readonly model: ModelRecord }
+  | { readonly outcome: 'not_found' }
+  | { readonly outcome: 'in_use' };
+
 export interface ModelRepository {
   /**
    * Stores the row, or finds the one of the same content. `ensureBytes` runs under the lock of the contents, so that no
@@ -36,7 +41,7 @@ export interface ModelRepository {
   find(tenantId: string, id: string): Promise<ModelRecord | null>;
   list(tenantId: string, page: PageRequest): Promise<Page<ModelRecord>>;
   /** 'in_use' while a job that has not ended names it. */
-  remove(tenantId: string, id: string): Promise<{ outcome: 'removed'; model: ModelRecord } | { outcome: 'not_found' | 'in_use' }>;
+  remove(tenantId: string, id: string): Promise<ModelRemoval>;
 }
 
 function toRecord(row: Model): ModelRecord {

@@ -1,0 +1,114 @@
+/** POST /v1/jobs: model and recipe in; job row, first event and outbox row in one transaction -> 202. */
+import Type from 'typebox';
+import { AppError, type CompressionRecipe, type FieldError, methods } from '#contracts';
+import type { ApiDeps } from '../deps.js';
+import { problemResponses } from '../http/problem.js';
+import type { Api } from '../http/typed-app.js';
+import { JobRequest, newJobOf, resolveRecipe, traceparentOf } from './job-request.js';
+import { JobResource } from './job-resource.js';
+import { submitJob } from './submit-job.js';
+
+export type CreateJobDeps = Pick<ApiDeps, 'jobs' | 'watcher' | 'models' | 'datasets' | 'checkWebhookUrl'>;
+
+const Query = Type.Object({
+  validate_only: Type.Optional(
+    Type.Boolean({ description: 'Check the request and answer 200 with the normalised recipe; store nothing.' }),
+  ),
+});
+
+const Validation = Type.Object({
+  object: Type.Literal('job_validation'),
+  valid: Type.Literal(true),
+  recipe: JobResource.properties.recipe,
+  recipe_sha256: Type.String(),
+  model_bytes: Type.Integer(),
+  warnings: Type.Array(Type.String()),
+});
+
+const Headers = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({ description: 'The same key with the same body within 24 hours returns the first answer and creates nothing.' }),
+  ),
+  prefer: Type.Optional(Type.String({ description: '`wait=N`: hold the answer up to N (1 to 60) seconds; 201 when the job has ended.' })),
+});
+
+export function createJob(app: Api, deps: CreateJobDeps): void {
+  const schema = {
+    tags: ['jobs'],
+    summary: 'Create a job',
+    querystring: Query,
+    headers: Headers,
+    body: JobRequest,
+    response: { 200: Validation, 201: JobResource, 202: JobResource, ...problemResponses },
+  };
+  app.post('/v1/jobs', { config: { scope: 'jobs:write' }, schema }, async (request, reply) => {
+    const { body } = request;
+    if (body.webhook_url !== undefined) await deps.checkWebhookUrl(body.webhook_url);
+    const job = newJobOf(body, { requestId: request.id, traceparent: traceparentOf(request.headers.traceparent) });
+    checkNeeds(resolveRecipe(body.recipe), body);
+    if (request.query.validate_only === true) {
+      const model = await checkReferences(deps, request.principal.tenantId, body);
+      reply.code(200);
+      return {
+        object: 'job_validation' as const,
+        valid: true as const,
+        recipe: resolveRecipe(body.recipe),
+        recipe_sha256: job.recipeSha256,
+        model_bytes: model.bytes,
+        warnings: warningsOf(body),
+      };
+    }
+    try {
+      return await submitJob(deps, { request, reply }, { job, operation: 'POST /v1/jobs', fingerprintOf: body });
+    } catch (error) {
+      // The insert only says that something is missing; a second look, off the fast path, says what.
+      if (error instanceof AppError && error.code === 'not_found') await checkReferences(deps, request.principal.tenantId, body);
+      throw error;
+    }
+  });
+}
+
+/** @throws AppError(not_found) that points at each id which does not exist */
+async function checkReferences({ models, datasets }: CreateJobDeps, tenantId: string, body: JobRequest) {
+  const ids: [string, string][] = [
+    ['/data/calibration_id', body.data?.calibration_id ?? ''],
+    ['/data/evaluation_id', body.data?.evaluation_id ?? ''],
+  ];
+  const errors: FieldError[] = [];
+  const model = await models.find(tenantId, body.model_id);
+  if (model === null) errors.push({ pointer: '/model_id', code: 'not_found', detail: `No model has id ${body.model_id}.` });
+  for (const [pointer, id] of ids) {
+    if (id !== '' && (await datasets.find(tenantId, id)) === null) {
+      errors.push({ pointer, code: 'not_found', detail: `No data set has id ${id}.` });
+    }
+  }
+  if (model === null || errors.length > 0) {
+    throw new AppError('not_found', 'The model or a data set of this job does not exist.', { errors });
+  }
+  return model;
+}
+
+/** A method that needs data, or a gate that needs labels, without any: refused now rather than in the job. */
+function checkNeeds(recipe: CompressionRecipe, body: JobRequest): void {
+  const errors: FieldError[] = [];
+  recipe.steps.forEach(({ method }, index) => {
+    const needs: readonly string[] = methods[method].needs;
+    if (needs.includes('data') && body.data?.calibration_id === undefined) {
+      errors.push({ pointer: `/recipe/steps/${index}`, code: 'needs_data', detail: `${method} needs data.calibration_id.` });
+    }
+  });
+  if (recipe.gate?.max_metric_drop !== undefined && body.data?.evaluation_id === undefined) {
+    errors.push({
+      pointer: '/recipe/gate/max_metric_drop',
+      code: 'needs_labels',
+      detail: 'This gate needs data.evaluation_id with labels.',
+    });
+  }
+  if (errors.length > 0) throw new AppError('recipe_invalid', 'The recipe needs data that the request does not name.', { errors });
+}
+
+function warningsOf(body: JobRequest): string[] {
+  return body.data?.evaluation_id === undefined
+    ? ['Without data.evaluation_id the report compares outputs on generated inputs and has no task metric.']
+    : [];
+}
