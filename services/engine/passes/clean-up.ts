@@ -12,6 +12,7 @@ import { constantNodes, constantNodeTensor } from './constant-nodes.js';
 import { convTransposeToConv } from './conv-transpose-to-conv.js';
 import { deadCodeElimination } from './dead-code-elimination.js';
 import { gatherToReshape } from './gather-to-reshape.js';
+import { gatherUnsqueezeMerging } from './gather-unsqueeze-merging.js';
 import { identityElimination } from './identity-elimination.js';
 import { ModelEditor } from './model-editor.js';
 import { ModelFacts } from './model-facts.js';
@@ -34,6 +35,7 @@ const passes: readonly Pass[] = [
   sliceSimplification,
   gatherSimplification,
   gatherToReshape,
+  gatherUnsqueezeMerging,
   slicesToSplit,
   reshapeMerging,
   transposeBelowConcat,

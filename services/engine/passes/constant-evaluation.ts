@@ -27,6 +27,9 @@ const evaluatedTypes: ReadonlySet<DataType> = new Set([
   'float16',
 ]);
 
+/** Constant nodes are lifted instead; a dequantized weight is kept as it is, because the runtime computes with its integers. */
+const notEvaluated: ReadonlySet<string> = new Set(['Constant', 'DequantizeLinear']);
+
 function sizeInBytes(tensor: Tensor): number {
   return byteCount(tensor.dataType, elementCount(tensor.dims));
 }
@@ -73,7 +76,7 @@ export class ConstantEvaluator {
 
   /** Bytes that the outputs of an evaluable node take; undefined when it is not evaluable (yet). */
   private outputBytes(node: Node, pending: ReadonlyMap<Value, number>): number | undefined {
-    if (node.domain !== '' || node.opType === 'Constant' || this.refused.has(node)) return undefined;
+    if (node.domain !== '' || notEvaluated.has(node.opType) || this.refused.has(node)) return undefined;
     if (node.subgraphs.length > 0 || !isDeterministic(node)) return undefined;
     if (node.outputs.every((output) => !output || this.facts.constant(output))) return undefined;
     let operandBytes = 0;

@@ -8,6 +8,7 @@ import {
   divideExtents,
   type Extent,
   elementsTrackedMax,
+  exactly,
   freshElement,
   isTrackedType,
   multiplyExtents,
@@ -57,17 +58,19 @@ function binary(combine: Combine | null, result: DataType | null = null): Infere
     const shape = broadcastShapes(facts.map((fact) => fact.shape));
     const dataType = result ?? facts.find((fact) => fact.dataType !== null)?.dataType ?? null;
     const elements = combine && isTrackedType(dataType) ? combineElements(facts, shape, combine) : null;
-    return [{ dataType, shape, elements }];
+    // int32 arithmetic wraps; a result that leaves the range is left to the runtime.
+    const wraps = dataType === 'int32' && elements?.some((value) => typeof value === 'number' && Math.abs(value) >= 2 ** 31);
+    return [{ dataType, shape, elements: wraps ? null : elements }];
   };
 }
 
 const numeric =
   (compute: (left: number, right: number) => number): Combine =>
   (left, right) =>
-    typeof left === 'number' && typeof right === 'number' ? compute(left, right) : freshElement();
+    typeof left === 'number' && typeof right === 'number' ? exactly(compute, left, right) : freshElement();
 
 const equal: Combine = (left, right) => {
-  if (typeof left === 'number' && typeof right === 'number') return Number(left === right);
+  if (typeof left === 'number' && typeof right === 'number') return exactly((a, b) => Number(a === b), left, right);
   return left === right && left !== undefined ? 1 : freshElement();
 };
 
@@ -137,8 +140,8 @@ export const elementwiseRules: Readonly<Record<string, InferenceRule>> = {
   Sub: binary(subtractExtents as Combine),
   Mul: binary(multiplyExtents as Combine),
   Div: binary(divideExtents as Combine),
-  Min: binary((...operands) => (allNumbers(operands) ? Math.min(...operands) : freshElement())),
-  Max: binary((...operands) => (allNumbers(operands) ? Math.max(...operands) : freshElement())),
+  Min: binary((...operands) => (allNumbers(operands) && operands.every(Number.isSafeInteger) ? Math.min(...operands) : freshElement())),
+  Max: binary((...operands) => (allNumbers(operands) && operands.every(Number.isSafeInteger) ? Math.max(...operands) : freshElement())),
   Mod: binary(null),
   Pow: (node, view) => [{ ...(binary(null)(node, view)[0] ?? unknownFact), dataType: view.fact(node.inputs[0]).dataType }],
   PRelu: sameAsFirst,

@@ -6,12 +6,18 @@ import type { NodeChange } from '../method.js';
 import { isOverridable, type ModelFacts } from './model-facts.js';
 import type { Rewrite } from './rewrite.js';
 
-/** Content of a tensor as a key: type, dims and bytes. */
+const keys = new WeakMap<Tensor, string>();
+
+/** Content of a tensor as a key: type, dims and bytes. Read once for each tensor object. */
 export function tensorKey(tensor: Tensor): string {
+  const known = keys.get(tensor);
+  if (known !== undefined) return known;
   const hash = createHash('sha256').update(`${tensor.dataType}[${tensor.dims.join()}]`);
   for (const text of tensor.strings ?? []) hash.update(`${text.byteLength}:`).update(text);
   for (const chunk of tensor.data.chunks()) hash.update(chunk);
-  return hash.digest('base64');
+  const key = hash.digest('base64');
+  keys.set(tensor, key);
+  return key;
 }
 
 /** The name by which the report knows a node. */

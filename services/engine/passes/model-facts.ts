@@ -25,6 +25,7 @@ export function isOverridable(model: Model, graph: Graph, value: Value): boolean
 }
 
 function integerTensor(dataType: DataType, dims: readonly number[], elements: readonly number[]): Tensor | undefined {
+  if (!elements.every(Number.isSafeInteger)) return undefined;
   if (dataType === 'int64') return tensorOf(dataType, dims, BigInt64Array.from(elements, BigInt));
   if (dataType === 'int32') return tensorOf(dataType, dims, Int32Array.from(elements));
   return dataType === 'bool' ? tensorOf(dataType, dims, Uint8Array.from(elements)) : undefined;

@@ -46,20 +46,29 @@ function expression(left: Extent, operator: string, right: Extent, commutative: 
   return operator === '*' && [left, right].every((side) => typeof side === 'number' || isSizeSymbol(side)) ? freshSize() : freshElement();
 }
 
+/**
+ * int64 results as JavaScript numbers are believed only while every number is exact. Larger ones (2^63 - 1 for "to the
+ * end") pass through unchanged and stay good enough for Slice, which clamps them.
+ */
+export function exactly(compute: (left: number, right: number) => number, left: number, right: number): Extent {
+  const value = compute(left, right);
+  return [left, right, value].every(Number.isSafeInteger) ? value : freshElement();
+}
+
 export function addExtents(left: Extent, right: Extent): Extent {
-  if (typeof left === 'number' && typeof right === 'number') return left + right;
+  if (typeof left === 'number' && typeof right === 'number') return exactly((a, b) => a + b, left, right);
   if (left === 0) return right;
   return right === 0 ? left : expression(left, '+', right, true);
 }
 
 export function subtractExtents(left: Extent, right: Extent): Extent {
-  if (typeof left === 'number' && typeof right === 'number') return left - right;
+  if (typeof left === 'number' && typeof right === 'number') return exactly((a, b) => a - b, left, right);
   if (left === right) return 0;
   return right === 0 ? left : expression(left, '-', right, false);
 }
 
 export function multiplyExtents(left: Extent, right: Extent): Extent {
-  if (typeof left === 'number' && typeof right === 'number') return left * right;
+  if (typeof left === 'number' && typeof right === 'number') return exactly((a, b) => a * b + 0, left, right);
   if (left === 0 || right === 0) return 0;
   if (left === 1) return right;
   return right === 1 ? left : expression(left, '*', right, true);
@@ -67,7 +76,8 @@ export function multiplyExtents(left: Extent, right: Extent): Extent {
 
 /** ONNX integer division truncates towards zero; division by zero stays unknown. */
 export function divideExtents(left: Extent, right: Extent): Extent {
-  if (typeof left === 'number' && typeof right === 'number') return right === 0 ? freshElement() : Math.trunc(left / right) + 0;
+  if (typeof left === 'number' && typeof right === 'number')
+    return right === 0 ? freshElement() : exactly((a, b) => Math.trunc(a / b) + 0, left, right);
   return right === 1 ? left : expression(left, '/', right, false);
 }
 
