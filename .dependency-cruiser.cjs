@@ -138,7 +138,7 @@ module.exports = {
     layer('ops', 'ir/'),
     layer('runtime', 'ir/', 'ops/', 'onnx/'),
     layer('inspection', 'ir/', 'ops/', 'onnx/'),
-    layer('passes', 'ir/', 'ops/', methodType),
+    layer('passes', 'ir/', 'ops/', sessionPort, methodType),
     layer('quantization', 'ir/', 'ops/', 'passes/', sessionPort, methodType),
     layer('evaluation', 'ir/', sessionPort, methodType),
     layer('data', 'ir/', sessionPort, methodType),

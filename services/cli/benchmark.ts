@@ -25,12 +25,12 @@ export function benchmarkCommand(): Command {
 
 async function run(models: readonly string[], options: BenchmarkOptions): Promise<BenchmarkResult> {
   await requireFiles(...models, options.data);
-  const { benchmarkModels } = await import('#engine');
+  const { benchmark } = await import('#engine');
   const bar = progressBar();
   try {
     const result = await interruptible((signal) =>
       withScratch((scratch) =>
-        benchmarkModels({
+        benchmark({
           modelPaths: models.map((model) => resolve(model)),
           ...(options.data === undefined ? {} : { dataPath: resolve(options.data) }),
           scratch,

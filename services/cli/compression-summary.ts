@@ -70,7 +70,9 @@ function nodesLine({ nodes }: CompressionReport): string {
 }
 
 function gateLines({ gate }: CompressionReport): string[] {
-  return gate.checks.map(({ check, limit, actual, passed }) => {
+  // Finite outputs are asked of every artifact; they are worth a line only when it fails.
+  const shown = gate.checks.filter(({ check, passed }) => check !== 'finite_outputs' || !passed);
+  return shown.map(({ check, limit, actual, passed }) => {
     const measured = actual === null ? 'not measurable' : significant(actual);
     return `gate: ${check} ${significant(limit)}, measured ${measured}: ${passed ? 'kept' : 'MISSED'}`;
   });

@@ -5,7 +5,7 @@ import { benchmarkCommand } from './benchmark.js';
 import { compressCommand } from './compress.js';
 import { demoCommand } from './demo.js';
 import { evaluateCommand } from './evaluate.js';
-import { describeFailure, exitCodes } from './exit-codes.js';
+import { describeFailure, exitCodes, type Failure } from './exit-codes.js';
 import { inspectCommand } from './inspect.js';
 import { methodsCommand } from './methods.js';
 import { sampleCommand } from './sample.js';
@@ -36,10 +36,14 @@ try {
 }
 
 function fail(error: unknown): number {
-  // Commander has already written its message; help and version end with code 0.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
-  const { code, message, exitCode } = describeFailure(error);
-  process.stderr.write(`lathe: ${message}\n`);
+  const { code, message, exitCode } = error instanceof CommanderError ? callFailure(error) : describeFailure(error);
+  if (exitCode === exitCodes.done) return exitCode;
+  if (!(error instanceof CommanderError)) process.stderr.write(`lathe: ${message}\n`);
   if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);
   return exitCode;
+}
+
+/** Commander has already written its message; help and version end with code 0. */
+function callFailure({ message, exitCode }: CommanderError): Failure {
+  return { code: 'usage', message, exitCode: exitCode === 0 ? exitCodes.done : exitCodes.usage };
 }
