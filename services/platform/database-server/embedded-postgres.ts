@@ -29,6 +29,8 @@ export interface EmbeddedPostgresOptions {
   readonly durable?: boolean;
   /** Called when the server went away while in use; it is being started again on the same port. */
   readonly onLost?: (reason: Error) => void;
+  /** Called when it could not be started again. */
+  readonly onFailed?: (error: Error) => void;
 }
 
 export interface EmbeddedPostgres {
@@ -52,6 +54,7 @@ export async function useEmbeddedPostgres(options: EmbeddedPostgresOptions): Pro
 
 class ServerUse {
   private holder: pg.Client | undefined;
+  private recovery: Promise<unknown> | undefined;
   private ended = false;
 
   constructor(
@@ -83,27 +86,35 @@ class ServerUse {
     holder.once('end', () => {
       if (this.ended || this.holder !== holder) return;
       this.options.onLost?.(reason);
-      this.begin(port).catch((error: unknown) => this.options.onLost?.(error instanceof Error ? error : new Error(String(error))));
+      this.recovery = this.begin(port).catch((error: unknown) => {
+        if (!this.ended) this.options.onFailed?.(error instanceof Error ? error : new Error(String(error)));
+      });
     });
   }
 
   async end(): Promise<void> {
     if (this.ended) return;
     this.ended = true;
-    const last = await this.letGo();
+    await this.recovery;
+    // Unlocked first: the lock of a connection that is only closed lives on for a moment.
+    await this.holder?.query('SELECT pg_advisory_unlock_shared($1)', [USERS_LOCK]).catch(() => undefined);
     await this.holder?.end().catch(() => undefined);
-    if (last) await stopServer(this.cluster);
+    await stopUnlessUsed(this.cluster);
   }
+}
 
-  /** True when nobody else uses the server. */
-  private async letGo(): Promise<boolean> {
-    try {
-      await this.holder?.query('SELECT pg_advisory_unlock_shared($1)', [USERS_LOCK]);
-      const result = await this.holder?.query<{ last: boolean }>('SELECT pg_try_advisory_lock($1) AS last', [USERS_LOCK]);
-      return result?.rows[0]?.last === true;
-    } catch {
-      return false;
-    }
+/** The lock is held until the server is gone: who comes in between waits, fails with it, and starts it again. */
+async function stopUnlessUsed(cluster: PostgresCluster): Promise<void> {
+  const running = findRunning(cluster);
+  if (!running) return;
+  const client = new pg.Client({ connectionString: connectionUrl(cluster, running.port, 'postgres'), connectionTimeoutMillis: 5_000 });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ unused: boolean }>('SELECT pg_try_advisory_lock($1) AS unused', [USERS_LOCK]);
+    if (rows[0]?.unused) await stopServer(cluster);
+  } finally {
+    await client.end().catch(() => undefined);
   }
 }
 

@@ -42,8 +42,8 @@ function resolvePackage(packageName: string): string {
   }
 }
 
-/** pg-symlinks.json lists {source, target} relative to the package; a link that exists is left as it is. */
-async function hydrateSymbolicLinks(root: string): Promise<void> {
+/** pg-symlinks.json in `root` lists {source, target} relative to the package; a link that exists is left as it is. */
+export async function hydrateSymbolicLinks(root: string): Promise<void> {
   const list = await readFile(path.join(root, 'pg-symlinks.json'), 'utf8').catch(() => '[]');
   const links: unknown = JSON.parse(list);
   if (!Array.isArray(links)) return;

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -15,6 +15,7 @@ import type { PostgresBinaries } from './postgres-binaries.js';
 const MAJOR_VERSION = '18';
 const SUPERUSER = 'lathe';
 const START_DEADLINE_MS = 60_000;
+const ABANDONED_AFTER_MS = 600_000;
 
 export interface PostgresCluster {
   readonly binaries: PostgresBinaries;
@@ -48,6 +49,7 @@ export async function openCluster(folder: string, binaries: PostgresBinaries, du
 /** initdb works in a sibling folder that is renamed when complete, so a killed or beaten start leaves no half cluster. */
 async function createCluster(folder: string, binaries: PostgresBinaries, durable: boolean): Promise<void> {
   await mkdir(path.dirname(folder), { recursive: true });
+  await removeAbandoned(folder);
   const staging = await mkdtemp(`${folder}.new-`);
   try {
     const account = chooseAccount(folder);
@@ -65,6 +67,20 @@ async function createCluster(folder: string, binaries: PostgresBinaries, durable
     });
   } finally {
     await rm(staging, { recursive: true, force: true });
+  }
+}
+
+/** What starts that were killed long ago left behind; a running one touches its folder all the time. */
+async function removeAbandoned(folder: string): Promise<void> {
+  const siblings = (await readdir(path.dirname(folder))).filter((name) => name.startsWith(`${path.basename(folder)}.new-`));
+  for (const sibling of siblings.map((name) => path.join(path.dirname(folder), name))) {
+    const age =
+      Date.now() -
+      (await stat(sibling).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => Date.now(),
+      ));
+    if (age > ABANDONED_AFTER_MS) await rm(sibling, { recursive: true, force: true });
   }
 }
 

@@ -1,0 +1,84 @@
+/** `npm start`: database, schema, first key, then API, worker and webhooks as processes of their own, kept alive and stopped in order. */
+import { fileURLToPath } from 'node:url';
+import closeWithGrace from 'close-with-grace';
+import type { Config, ProcessRole } from '../config/index.js';
+import { createLogger, type Logger, resolveLogFormat } from '../observability/index.js';
+import { bannerText } from './banner.js';
+import { prepareInstallation, supervisedEnvironment } from './installation.js';
+import { ManagedProcess } from './managed-process.js';
+import { ShutdownStack } from './shutdown-stack.js';
+
+/** In the order of stopping: no new requests, then no new jobs, then no new deliveries. */
+const roles: readonly ProcessRole[] = ['api', 'worker', 'webhooks'];
+
+/** main.ts beside these sources, main.js beside the compiled files. */
+export function mainFile(role: ProcessRole): string {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  return fileURLToPath(new URL(`../../${role}/main.${extension}`, import.meta.url));
+}
+
+/** Resolves when everything is ready; the process then lives until a signal. `main` gives the program of a role. */
+export async function supervise(config: Config, main: (role: ProcessRole) => string = mainFile): Promise<void> {
+  const logger = createLogger({ name: 'lathe', level: config.logLevel, format: config.logFormat });
+  const stack = new ShutdownStack(logger);
+  const processes: ManagedProcess[] = [];
+  const close = endInOrder({ config, logger, stack, processes });
+  try {
+    const onDatabaseFailed = (err: Error) => {
+      logger.fatal({ err }, 'the embedded database is gone');
+      close();
+    };
+    const preparing = prepareInstallation(config, { logger, onDatabaseFailed });
+    // Registered before it is there: a signal during the start must not leave a database behind.
+    stack.push('database server', () =>
+      preparing.then(
+        (prepared) => prepared.release(),
+        () => undefined,
+      ),
+    );
+    const installation = await preparing;
+    if (stack.closing) return;
+    const environment = supervisedEnvironment(installation.config, resolveLogFormat(config.logFormat));
+    for (const role of roles) processes.push(new ManagedProcess({ role, main: main(role), environment, logger }));
+    // Reversed, because the stack closes the last first.
+    for (const [index, role] of [...roles.entries()].reverse()) {
+      stack.push(role, async () => processes[index]?.stop(config.shutdownGraceMs));
+    }
+    const [api] = await Promise.all(processes.map((managed) => managed.start()));
+    process.stderr.write(bannerText({ url: api?.url ?? '', installation, roles }));
+  } catch (err) {
+    logger.fatal({ err }, 'could not start');
+    await stack.close();
+    process.exit(1);
+  }
+}
+
+interface Supervision {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly stack: ShutdownStack;
+  readonly processes: readonly ManagedProcess[];
+}
+
+function endInOrder({ config, logger, stack, processes }: Supervision): () => void {
+  const killAll = () => {
+    for (const managed of processes) managed.kill();
+  };
+  const graceful = closeWithGrace(
+    {
+      // Each process has the grace period to itself, and the database some time after them.
+      delay: config.shutdownGraceMs * roles.length + 30_000,
+      logger: false,
+      onSecondSignal: killAll,
+      onSecondError: killAll,
+      onTimeout: killAll,
+    },
+    async ({ err, signal }) => {
+      if (err) logger.fatal({ err }, 'unexpected error, shutting down');
+      else logger.info({ signal }, 'shutting down');
+      await stack.close();
+      logger.info('stopped');
+    },
+  );
+  return graceful.close;
+}
