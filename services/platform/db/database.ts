@@ -20,7 +20,14 @@ export interface DatabaseOptions {
 }
 
 export function openDatabase({ url, poolSize = 10 }: DatabaseOptions): Database {
-  const adapter = new PrismaPg({ connectionString: url, max: poolSize, connectionTimeoutMillis: 5_000, idleTimeoutMillis: 30_000 });
+  const adapter = new PrismaPg({
+    connectionString: url,
+    max: poolSize,
+    connectionTimeoutMillis: 5_000,
+    idleTimeoutMillis: 30_000,
+    // A process that freezes inside a transaction would hold its row locks for as long as it sleeps.
+    idle_in_transaction_session_timeout: 16_000,
+  });
   const prisma = new PrismaClient({ adapter });
   return {
     db: prisma,

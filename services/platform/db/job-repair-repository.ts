@@ -1,4 +1,8 @@
-/** The reconciler's view, across tenants: rows whose worker, queue entry or time is gone, and the step that puts each right. */
+/**
+ * The reconciler's view, across tenants: rows whose worker, queue entry or time is gone, and the step that puts each right. Every
+ * step locks its row and looks again, so that any number of processes may repair at once; a lock around it all would stop every
+ * repair when its holder freezes.
+ */
 import { errorTable, type JobError } from '#contracts';
 import type { Database, Db } from './database.js';
 import { finishLeased, requeueLeased } from './job-lease-repository.js';
@@ -24,8 +28,6 @@ export interface RepairOptions {
 }
 
 export interface JobRepairRepository {
-  /** Runs `work` on one process of the installation at a time; false when another one is at it. */
-  exclusively(work: () => Promise<void>): Promise<boolean>;
   repairJobs(options: RepairOptions): Promise<JobRepairs>;
   /** Returns how many deliveries were awakened. */
   repairDeliveries(options: RepairOptions): Promise<number>;
@@ -34,19 +36,9 @@ export interface JobRepairRepository {
   findHeldLeases(leases: readonly { jobId: string; epoch: number }[]): Promise<ReadonlySet<string>>;
 }
 
-/** An advisory lock number of our own. */
-const reconcilerLock = 7_204_551_002n;
-
 export function jobRepairRepository(database: Database): JobRepairRepository {
   const { db } = database;
   return {
-    exclusively: (work) =>
-      database.transaction(async (tx) => {
-        const [row] = await tx.$queryRaw<{ locked: boolean }[]>`SELECT pg_try_advisory_xact_lock(${reconcilerLock}) AS locked`;
-        if (row?.locked !== true) return false;
-        await work();
-        return true;
-      }),
     repairJobs: async (options) => {
       const lapsed = await repairLapsedLeases(database);
       return { ...lapsed, expired: await expireOverdue(database), awakened: await awakenQueued(database, options) };

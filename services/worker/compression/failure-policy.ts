@@ -70,8 +70,10 @@ export function decideAttempt(outcome: AttemptOutcome, history: AttemptHistory):
     case 'stopped':
       return decideStop(outcome.reason);
     case 'infrastructure_failed':
-      if (history.attempt < history.maxAttempts)
-        return { kind: 'retry', reason: 'infrastructure_failed', countsAttempt: true, crashed: false };
+      if (history.attempt < history.maxAttempts) {
+        const delayMs = infrastructureDelayMs * history.attempt;
+        return { kind: 'retry', reason: 'infrastructure_failed', countsAttempt: true, crashed: false, delayMs };
+      }
       return fail('internal', `The service could not run this job in ${history.attempt} attempts.`);
     case 'input_missing':
       return fail('gone', outcome.message);

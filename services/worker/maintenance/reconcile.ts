@@ -43,13 +43,9 @@ export function startReconciler(deps: ReconcilerDeps): Reconciler {
 
 /** One look at everything. */
 export async function reconcile({ repairs, blobs, scratchRoot, intervalMs, log }: ReconcilerDeps): Promise<void> {
-  let found: Record<string, number> = {};
-  await repairs.exclusively(async () => {
-    const silence = { silentMs: intervalMs };
-    found = { ...(await repairs.repairJobs(silence)), deliveries: await repairs.repairDeliveries(silence) };
-    found.idempotency_keys = await repairs.removeExpiredIdempotencyKeys();
-  });
-  // Files are this machine's own affair, whoever holds the lock.
+  const silence = { silentMs: intervalMs };
+  const found: Record<string, number> = { ...(await repairs.repairJobs(silence)), deliveries: await repairs.repairDeliveries(silence) };
+  found.idempotency_keys = await repairs.removeExpiredIdempotencyKeys();
   found.scratch = await removeOrphanScratch(scratchRoot, repairs);
   found.staging = await blobs.sweepStaging(stagingAgeMs);
   const repaired = Object.entries(found).filter(([, count]) => count > 0);

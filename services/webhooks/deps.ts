@@ -1,0 +1,81 @@
+/** Composition root of the webhooks process: the one place where its adapters are constructed. */
+import type { ConfigWithDatabase } from '#platform/config';
+import { listen, openDatabase, webhookDeliveryRepository } from '#platform/db';
+import { createEgressAllowList, createGuardedDispatcher, parseEgressUrl } from '#platform/egress';
+import { startOutboxRelay } from '#platform/outbox';
+import { createJobConsumer, createJobQueue } from '#platform/queue';
+import { type AttemptDeliveryDeps, attemptDelivery } from './attempt-delivery.js';
+import { createHttpSender } from './http-sender.js';
+
+/** What the process says to the log. */
+export interface WebhooksLog {
+  info(fields: Readonly<Record<string, unknown>>, message: string): void;
+  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
+
+export interface WebhookSender {
+  /** Makes no new attempt and waits for those under way. */
+  close(): Promise<void>;
+}
+
+const connectTimeoutMs = 5_000;
+/** On top of the time of an attempt, before another process may take it over. */
+const leaseReserveMs = 15_000;
+const perUrlMax = 2;
+const failingThreshold = 5;
+const busyDelayMs = 250;
+
+/** Starts everything; resolves when deliveries can arrive. */
+export async function startWebhookSender(config: ConfigWithDatabase, { log }: { log: WebhooksLog }): Promise<WebhookSender> {
+  const { webhooks } = config;
+  const onError = (error: unknown) => log.warn({ err: error }, 'webhooks trouble');
+  const database = openDatabase({ url: config.databaseUrl, poolSize: Math.min(10, webhooks.concurrency + 3) });
+  const queue = createJobQueue(config, onError);
+  const consumer = createJobConsumer(config);
+  const allow = createEgressAllowList(config.egressAllow);
+  const dispatcher = createGuardedDispatcher({
+    allow,
+    connectTimeoutMs: Math.min(connectTimeoutMs, webhooks.timeoutMs),
+    responseTimeoutMs: webhooks.timeoutMs,
+  });
+  const attempts: AttemptDeliveryDeps = {
+    deliveries: webhookDeliveryRepository(database),
+    sender: createHttpSender({ dispatcher, timeoutMs: webhooks.timeoutMs }),
+    parseUrl: (text) => parseEgressUrl(text, allow),
+    publicUrl: config.publicUrl ?? null,
+    retryDelaysMs: webhooks.retryDelaysMs,
+    disableAfterMs: webhooks.disableAfterMs,
+    claim: { leaseMs: webhooks.timeoutMs + leaseReserveMs, perUrlMax, failingThreshold, busyDelayMs },
+    random: Math.random,
+    log: (fields) => log.info(fields, 'webhook attempt'),
+  };
+  const relay = startOutboxRelay({ database, queue, name: 'webhook.attempt', pollMs: config.jobs.outboxPollMs, onError });
+  const listener = await listen({
+    url: config.databaseUrl,
+    channels: ['outbox'],
+    onNotification: (_channel, payload) => {
+      if (payload === 'webhook.attempt') relay.wake();
+    },
+    onConnect: () => relay.wake(),
+  });
+  await consumer.start({
+    queues: ['webhook.attempt'],
+    handlers: {
+      'webhook.attempt': async ({ payload }) => {
+        await attemptDelivery(attempts, { tenantId: payload.tenant_id, deliveryId: payload.delivery_id });
+      },
+    },
+    concurrency: webhooks.concurrency,
+    onError,
+  });
+  return {
+    close: async () => {
+      await consumer.close();
+      await listener.close();
+      await relay.close();
+      await queue.close();
+      await dispatcher.close();
+      await database.close();
+    },
+  };
+}

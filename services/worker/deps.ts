@@ -1,0 +1,122 @@
+/** Composition root of the worker: the one place where its adapters are constructed. */
+import { availableParallelism, hostname } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type ConfigWithDatabase, minimalEnvironment } from '#platform/config';
+import { jobLeaseRepository, jobRepairRepository, listen, type NotificationListener, openDatabase } from '#platform/db';
+import { type OutboxRelay, startOutboxRelay } from '#platform/outbox';
+import { createJobConsumer, createJobQueue } from '#platform/queue';
+import { openBlobStore } from '#platform/storage';
+import type { EngineChildOptions } from './compression/engine-child.js';
+import { EngineHost } from './compression/engine-host.js';
+import { type CompressionJobDeps, runCompressionJob } from './compression/run-compression-job.js';
+import { RunningJobs } from './compression/running-jobs.js';
+import { startReconciler } from './maintenance/reconcile.js';
+
+/** What the worker says to the log. */
+export interface WorkerLog {
+  info(fields: Readonly<Record<string, unknown>>, message: string): void;
+  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
+
+export interface WorkerOptions {
+  readonly log: WorkerLog;
+  /** The program of a job's process; tests put a stand-in here. */
+  readonly engine?: Pick<EngineChildOptions, 'entry' | 'execArgv'>;
+}
+
+export interface Worker {
+  /** Takes no new job; what runs may end within the grace, then it goes back to the queue. */
+  close(): Promise<void>;
+}
+
+const progressIntervalMs = 1_000;
+/** Kept back from the shutdown grace for ending processes and writing rows. */
+const closingReserveMs = 3_000;
+
+/** Starts everything; resolves when jobs can arrive. */
+export async function startWorker(config: ConfigWithDatabase, { log, engine }: WorkerOptions): Promise<Worker> {
+  const { jobs } = config;
+  const onError = (error: unknown) => log.warn({ err: error }, 'worker trouble');
+  const database = openDatabase({ url: config.databaseUrl, poolSize: jobs.concurrency * 2 + 6 });
+  const blobs = await openBlobStore(config.storage);
+  const queue = createJobQueue(config, onError);
+  const consumer = createJobConsumer(config);
+  const running = new RunningJobs();
+  const scratchRoot = path.join(config.dataDir, 'scratch');
+  const host = new EngineHost({
+    ...(engine ?? engineProgram()),
+    environment: minimalEnvironment(),
+    concurrency: jobs.concurrency,
+    memoryBytes: jobs.memoryBytes,
+    stopGraceMs: jobs.cancelGraceMs,
+  });
+  const compression: CompressionJobDeps = {
+    leases: jobLeaseRepository(database, { workerId: `${hostname()}-${process.pid}`, leaseMs: jobs.leaseMs }),
+    blobs,
+    engine: host,
+    running,
+    scratchRoot,
+    heartbeatMs: jobs.heartbeatMs,
+    leaseMs: jobs.leaseMs,
+    timeoutMs: jobs.timeoutMs,
+    progressIntervalMs,
+    threads: jobs.concurrency === 1 ? null : Math.max(1, Math.floor(availableParallelism() / jobs.concurrency)),
+    log: (fields) => log.info(fields, 'job attempt'),
+    onError,
+  };
+  const relay = startOutboxRelay({ database, queue, name: 'compression.run', pollMs: jobs.outboxPollMs, onError });
+  const listener = await listenFor(config.databaseUrl, { relay, running });
+  const reconciler = startReconciler({
+    repairs: jobRepairRepository(database),
+    blobs,
+    scratchRoot,
+    intervalMs: jobs.reconcileIntervalMs,
+    log: (fields) => log.info(fields, 'repaired'),
+    onError,
+  });
+  await host.start();
+  await consumer.start({
+    queues: ['compression.run'],
+    handlers: {
+      'compression.run': ({ payload }) => runCompressionJob(compression, { tenantId: payload.tenant_id, jobId: payload.job_id }),
+    },
+    concurrency: jobs.concurrency,
+    onError,
+  });
+  return {
+    close: async () => {
+      await reconciler.close();
+      const grace = setTimeout(() => running.stopAll(), Math.max(0, config.shutdownGraceMs - jobs.cancelGraceMs - closingReserveMs));
+      await consumer.close();
+      clearTimeout(grace);
+      await host.close();
+      await listener.close();
+      await relay.close();
+      await queue.close();
+      await database.close();
+    },
+  };
+}
+
+function listenFor(url: string, { relay, running }: { relay: OutboxRelay; running: RunningJobs }): Promise<NotificationListener> {
+  return listen({
+    url,
+    channels: ['outbox', 'jobCancel'],
+    onNotification: (channel, payload) => {
+      if (channel === 'jobCancel') running.check(payload);
+      else if (payload === 'compression.run') relay.wake();
+    },
+    onConnect: () => {
+      relay.wake();
+      running.checkAll();
+    },
+  });
+}
+
+/** From source with the TypeScript loader of this process, from dist without. */
+function engineProgram(): Pick<EngineChildOptions, 'entry' | 'execArgv'> {
+  const extension = path.extname(import.meta.url);
+  const entry = fileURLToPath(new URL(`./compression/engine-process${extension}`, import.meta.url));
+  return { entry, execArgv: extension === '.ts' ? ['--conditions=source', '--import', import.meta.resolve('tsx')] : [] };
+}

@@ -1,0 +1,142 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { requestJobCancel } from '#platform/db';
+import { createJobQueue } from '#platform/queue';
+import { startWorker, type Worker } from '../../../services/worker/deps.js';
+import { JobWorld } from '../../support/job-world.js';
+
+const entry = fileURLToPath(new URL('../../support/programs/engine-stand-in.mjs', import.meta.url));
+const attempts: Record<string, unknown>[] = [];
+const log = {
+  info: (fields: Readonly<Record<string, unknown>>, message: string) => {
+    if (message === 'job attempt') attempts.push({ ...fields });
+  },
+  warn: () => undefined,
+};
+
+describe('how a job ends', () => {
+  let world: JobWorld;
+  let worker: Worker;
+
+  beforeAll(async () => {
+    world = await JobWorld.open('postgres', { LATHE_JOB_MEMORY_MB: '220', LATHE_WORKER_CONCURRENCY: '4' });
+    worker = await startWorker(world.config, { log, engine: { entry, execArgv: [] } });
+  });
+  afterEach(() => world.checkInvariants());
+  afterAll(async () => {
+    await worker.close();
+    await world.close();
+  });
+
+  const ended = (id: string, state: string) =>
+    vi.waitFor(async () => expect(await world.state(id)).toBe(state), { timeout: 15_000, interval: 25 });
+  const starts = async (journal: string) => (await readFile(journal, 'utf8')).trim().split('\n').length;
+
+  it('a job that runs through ends as succeeded with its artifacts, its figures and its progress', async () => {
+    const { id } = await world.createJob();
+    await ended(id, 'succeeded');
+    const artifacts = await world.artifacts(id);
+    expect(artifacts.map(({ name, role }) => `${name} ${role}`)).toEqual([
+      'model.onnx model',
+      'model.onnx.data external_data',
+      'report.json report',
+    ]);
+    const job = await world.job(id);
+    expect(job).toMatchObject({ attempt: 1, error: null, leaseUntil: null, workerId: null, result: { size_ratio: 4 } });
+    expect(job.startedAt && job.finishedAt).toBeTruthy();
+    const events = await world.events(id);
+    expect(events.slice(0, 2)).toEqual(['job.queued', 'job.started']);
+    expect(events).toContain('job.progress');
+    expect(attempts.filter((line) => line.job_id === id)).toEqual([
+      expect.objectContaining({ outcome: 'finished', decision: 'succeed', state: 'succeeded', attempt: 1 }),
+    ]);
+  });
+
+  it('ten copies of one queue message run the job once', async () => {
+    const queue = createJobQueue(world.config);
+    const { id, tenantId, journal } = await world.createJob({ model: { ms: 300 } });
+    const payload = { job_id: id, tenant_id: tenantId, epoch: 0 };
+    await Promise.all(Array.from({ length: 10 }, (_, copy) => queue.enqueue('compression.run', payload, { id: `copy-${id}-${copy}` })));
+    await ended(id, 'succeeded');
+    await queue.close();
+    expect(await starts(journal)).toBe(1);
+    expect(await world.artifacts(id)).toHaveLength(3);
+  });
+
+  it('an artifact that misses the gate is not handed out, its report is', async () => {
+    const { id } = await world.createJob({ model: { gate: false } });
+    await ended(id, 'failed');
+    expect((await world.artifacts(id)).map(({ role }) => role)).toEqual(['report']);
+    expect((await world.job(id)).error).toMatchObject({ code: 'quality_gate_failed', details: { missed: [{ check: 'min_speedup' }] } });
+  });
+
+  it.each([
+    ['model_unsupported', 'model_unsupported'],
+    ['no_such_code', 'internal'],
+  ])('the engine error %s is the job error %s, without another attempt', async (refuse, code) => {
+    const { id, journal } = await world.createJob({ model: { refuse } });
+    await ended(id, 'failed');
+    expect((await world.job(id)).error).toMatchObject({ code, message: 'No.', phase: 'decode', details: { why: 'told' } });
+    expect(await starts(journal)).toBe(1);
+  });
+
+  it.each([
+    ['segfault', 'worker_crashed', 'SIGSEGV'],
+    ['abort', 'worker_crashed', 'SIGABRT'],
+    ['bug', 'internal', null],
+  ])('a model that ends the process twice (%s) fails for good as %s', async (die, code, signal) => {
+    const { id, journal } = await world.createJob({ model: { die }, maxAttempts: 10 });
+    await ended(id, 'failed');
+    expect((await world.job(id)).error).toMatchObject({ code, details: { crashes: 2, signal } });
+    expect(await starts(journal)).toBe(2);
+    expect(await world.events(id)).toContain('job.requeued');
+  });
+
+  it('a process that someone killed once is started again, and the job succeeds as attempt 2', async () => {
+    const { id, journal } = await world.createJob({ model: { die: 'kill', times: 1 } });
+    await ended(id, 'succeeded');
+    expect(await world.job(id)).toMatchObject({ attempt: 2, crashes: 1 });
+    expect(await starts(journal)).toBe(2);
+  });
+
+  it.each(['grow', 'heap'])('a job that needs too much memory (%s) ends as out_of_memory at once', async (die) => {
+    const { id, journal } = await world.createJob({ model: { die } });
+    await ended(id, 'failed');
+    expect((await world.job(id)).error).toMatchObject({ code: 'out_of_memory' });
+    expect(await starts(journal)).toBe(1);
+  });
+
+  it.each([{ die: 'spin' }, { ms: 60_000, deaf: true }])('a job that hangs (%o) ends as timeout when its limit is over', async (model) => {
+    const { id, journal } = await world.createJob({ model, timeoutSeconds: 1 });
+    await ended(id, 'failed');
+    expect((await world.job(id)).error).toMatchObject({ code: 'timeout', details: { limit_seconds: 1 } });
+    const pid = Number((await readFile(journal, 'utf8')).split(' ')[0]);
+    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/));
+  });
+
+  it.each([{ ms: 60_000 }, { ms: 60_000, deaf: true }, { die: 'spin' }])(
+    'a running job (%o) that is canceled stops and ends as canceled',
+    async (model) => {
+      const { id, tenantId } = await world.createJob({ model });
+      await ended(id, 'running');
+      const job = await world.database.transaction((tx) => requestJobCancel(tx, { tenantId, jobId: id }));
+      expect(job.state).toBe('canceling');
+      await ended(id, 'canceled');
+      expect(await world.artifacts(id)).toEqual([]);
+    },
+  );
+
+  it('a job whose model was deleted fails with that said', async () => {
+    const { id } = await world.createJob({ modelDeleted: true });
+    await ended(id, 'failed');
+    expect((await world.job(id)).error).toMatchObject({ code: 'gone' });
+  });
+
+  it('a job whose deadline passes before a worker is free expires', async () => {
+    const { id, journal } = await world.createJob({ deadlineAt: new Date(Date.now() - 1) });
+    await ended(id, 'expired');
+    expect((await world.job(id)).error).toMatchObject({ code: 'deadline_exceeded' });
+    await expect(starts(journal)).rejects.toThrow(/ENOENT/);
+  });
+});

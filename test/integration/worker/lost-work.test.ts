@@ -1,0 +1,140 @@
+import { readFile } from 'node:fs/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { JobWorld, redisAnswers } from '../../support/job-world.js';
+import { ProgramProcess } from '../../support/program-process.js';
+import { WebhookReceiver } from '../../support/webhook-receiver.js';
+
+const redis = await redisAnswers();
+
+describe.each(['postgres', 'redis'] as const)('work that is cut off, with the queue on %s', (backend) => {
+  describe.skipIf(backend === 'redis' && !redis)('', () => {
+    let world: JobWorld;
+    let receiver: WebhookReceiver;
+    const processes: ProgramProcess[] = [];
+
+    beforeAll(async () => {
+      receiver = await WebhookReceiver.start();
+      world = await JobWorld.open(backend, {
+        LATHE_EGRESS_ALLOW: `127.0.0.1:${receiver.port}`,
+        LATHE_WEBHOOK_RETRY_SECONDS: '0,0.2,0.2',
+        LATHE_JOB_LEASE_MS: '1000',
+      });
+    });
+    afterEach(async () => {
+      await world.checkInvariants();
+      for (const each of processes.splice(0)) {
+        each.signal('SIGCONT');
+        await each.kill();
+      }
+    });
+    afterAll(async () => {
+      await world.close();
+      await receiver.close();
+    });
+
+    async function start(program: 'worker' | 'webhooks') {
+      const started = await ProgramProcess.start(program, world.config);
+      processes.push(started);
+      return started;
+    }
+    const waitFor = (assertion: () => Promise<void>) => vi.waitFor(assertion, { timeout: 20_000, interval: 25 });
+    const ended = (id: string, state: string) => waitFor(async () => expect(await world.state(id)).toBe(state));
+    const enginePids = async (journal: string) => {
+      const lines = await readFile(journal, 'utf8').catch(() => '');
+      return lines
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => Number(line.split(' ')[0]));
+    };
+    const startedTimes = (journal: string, times: number) => waitFor(async () => expect(await enginePids(journal)).toHaveLength(times));
+    const gone = (pid: number) => vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), { timeout: 5_000 });
+
+    it('kill -9 of the process of the job: it runs once more and succeeds as attempt 2', async () => {
+      await start('worker');
+      const { id, journal } = await world.createJob({ model: { ms: 400 } });
+      await startedTimes(journal, 1);
+      process.kill((await enginePids(journal))[0] ?? 0, 'SIGKILL');
+      await ended(id, 'succeeded');
+      expect(await world.job(id)).toMatchObject({ attempt: 2, crashes: 1 });
+      expect(await world.artifacts(id)).toHaveLength(3);
+    });
+
+    it('kill -9 of the worker: its job process dies with it, and another worker finishes the job', async () => {
+      const first = await start('worker');
+      const { id, journal } = await world.createJob({ model: { ms: 700 } });
+      await startedTimes(journal, 1);
+      await first.kill();
+      await gone((await enginePids(journal))[0] ?? 0);
+      await start('worker');
+      await ended(id, 'succeeded');
+      expect(await world.job(id)).toMatchObject({ attempt: 2, crashes: 0 });
+      expect(await world.artifacts(id)).toHaveLength(3);
+    });
+
+    it('kill -9 of everything: after the restart the job succeeds once, and its webhook arrives signed', async () => {
+      const [worker, sender] = await Promise.all([start('worker'), start('webhooks')]);
+      const { id, journal } = await world.createJob({ model: { ms: 700 }, webhookUrl: receiver.url('/everything') });
+      await startedTimes(journal, 1);
+      await Promise.all([worker.kill(), sender.kill()]);
+      await Promise.all([start('worker'), start('webhooks')]);
+      await ended(id, 'succeeded');
+      await waitFor(async () => {
+        const deliveries = await world.database.db.webhookDelivery.findMany({ where: { url: receiver.url('/everything') } });
+        expect(deliveries.map(({ state }) => state)).toEqual(['succeeded']);
+      });
+      const secret = (await world.database.db.tenant.findUniqueOrThrow({ where: { id: world.tenant } })).webhookSecret;
+      const [request] = receiver.requests('/everything');
+      expect(receiver.verify(request, secret)).toMatchObject({
+        type: 'job.succeeded',
+        data: { job_id: id, state: 'succeeded', attempt: 2 },
+      });
+    });
+
+    it('a worker that was frozen until another finished its job can write nothing when it wakes', async () => {
+      const frozen = await start('worker');
+      const { id, journal } = await world.createJob({ model: { ms: 600 } });
+      await startedTimes(journal, 1);
+      frozen.signal('SIGSTOP');
+      await start('worker');
+      await ended(id, 'succeeded');
+      const before = { job: await world.job(id), artifacts: await world.artifacts(id) };
+      frozen.signal('SIGCONT');
+      const probe = await world.createJob();
+      await ended(probe.id, 'succeeded');
+      expect({ job: await world.job(id), artifacts: await world.artifacts(id) }).toEqual(before);
+      expect(before.job.attempt).toBe(2);
+    });
+
+    it('SIGTERM: the job goes back to the queue without losing an attempt, and the next worker runs it', async () => {
+      const first = await start('worker');
+      const { id, journal } = await world.createJob({ model: { ms: 2_500 } });
+      await startedTimes(journal, 1);
+      await first.kill('SIGTERM');
+      expect(await world.job(id)).toMatchObject({ state: 'queued', attempt: 0 });
+      await start('worker');
+      await ended(id, 'succeeded');
+      expect(await world.job(id)).toMatchObject({ attempt: 1, crashes: 0 });
+    });
+
+    it('a job whose queue entry was lost is found and run', async () => {
+      const { id } = await world.createJob();
+      await world.database.db.outbox.deleteMany({});
+      await start('worker');
+      await ended(id, 'succeeded');
+      expect(await world.artifacts(id)).toHaveLength(3);
+    });
+
+    it('a job that takes every worker with it is given up after its attempts', async () => {
+      const { id, journal } = await world.createJob({ model: { ms: 60_000 }, maxAttempts: 2 });
+      const first = await start('worker');
+      await startedTimes(journal, 1);
+      const second = await start('worker');
+      await first.kill();
+      await startedTimes(journal, 2);
+      await second.kill();
+      await start('worker');
+      await ended(id, 'failed');
+      expect((await world.job(id)).error).toMatchObject({ code: 'worker_crashed', details: { attempts: 2 } });
+    });
+  });
+});

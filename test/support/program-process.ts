@@ -1,0 +1,39 @@
+/** Starts a program of test/support/programs as a process that a test can kill, stop and continue. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+export class ProgramProcess {
+  readonly exited: Promise<void>;
+
+  private constructor(readonly child: ChildProcess) {
+    this.exited = new Promise((resolve) => child.once('exit', () => resolve()));
+  }
+
+  /** Resolves when it has printed `ready`. */
+  static async start(program: 'worker' | 'webhooks', argument: unknown): Promise<ProgramProcess> {
+    const file = fileURLToPath(new URL(`./programs/${program}.ts`, import.meta.url));
+    const args = ['--conditions=source', '--import', 'tsx', file, JSON.stringify(argument)];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const started = new ProgramProcess(child);
+    const ready = new Promise<void>((resolve) => {
+      createInterface({ input: child.stdout }).on('line', (line) => line === 'ready' && resolve());
+    });
+    await Promise.race([
+      ready,
+      started.exited.then(() => {
+        throw new Error(`${program} ended before it was ready`);
+      }),
+    ]);
+    return started;
+  }
+
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    this.child.kill(signal);
+    await this.exited;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+}
