@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /** Process entry of `lathe`: the commands, and what a failure looks like from outside. */
 import { Command, CommanderError } from 'commander';
 import { benchmarkCommand } from './benchmark.js';
