@@ -110,11 +110,20 @@ async function stopUnlessUsed(cluster: PostgresCluster): Promise<void> {
   const client = new pg.Client({ connectionString: connectionUrl(cluster, running.port, 'postgres'), connectionTimeoutMillis: 5_000 });
   client.on('error', () => undefined);
   try {
-    await client.connect();
-    const { rows } = await client.query<{ unused: boolean }>('SELECT pg_try_advisory_lock($1) AS unused', [USERS_LOCK]);
-    if (rows[0]?.unused) await stopServer(cluster);
+    if (await becomeLast(client)) await stopServer(cluster);
   } finally {
     await client.end().catch(() => undefined);
+  }
+}
+
+/** False also when the server is going down already: then somebody else is the last. */
+async function becomeLast(client: pg.Client): Promise<boolean> {
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ unused: boolean }>('SELECT pg_try_advisory_lock($1) AS unused', [USERS_LOCK]);
+    return rows[0]?.unused === true;
+  } catch {
+    return false;
   }
 }
 
