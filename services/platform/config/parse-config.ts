@@ -25,7 +25,7 @@ export function parseConfig(variables: Variables, workingDirectory: string): Con
   const given = Object.fromEntries(
     Object.entries(variables).filter(([key, value]) => settings.has(key) && value !== undefined && value !== ''),
   );
-  const environment = Value.Default(environmentSchema, Value.Convert(environmentSchema, given));
+  const environment = Value.Default(environmentSchema, Value.Convert(environmentSchema, { ...given }));
   for (const error of Value.Errors(environmentSchema, environment)) faults.push(describeFault(error, given));
   if (faults.length > 0 && !Value.Check(environmentSchema, environment)) throw new ConfigError([...new Set(faults)]);
   const parsed = Value.Parse(environmentSchema, environment);
@@ -92,9 +92,6 @@ function findContradictions(environment: Environment): string[] {
   for (const key of ['LATHE_PUBLIC_URL', 'S3_ENDPOINT', 'DATABASE_URL', 'REDIS_URL'] as const) {
     const value = environment[key];
     if (value !== undefined && !URL.canParse(value)) faults.push(`${key}: not a URL`);
-  }
-  if (environment.LATHE_PUBLIC_URL !== undefined && !/^https?:\/\//.test(environment.LATHE_PUBLIC_URL)) {
-    faults.push('LATHE_PUBLIC_URL: must begin with http:// or https://');
   }
   return faults;
 }

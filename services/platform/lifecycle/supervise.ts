@@ -11,14 +11,17 @@ import { ShutdownStack } from './shutdown-stack.js';
 /** In the order of stopping: no new requests, then no new jobs, then no new deliveries. */
 const roles: readonly ProcessRole[] = ['api', 'worker', 'webhooks'];
 
+/** A process ends itself when its grace is over; this is for one that cannot even do that. */
+const KILL_AFTER_MS = 5_000;
+
 /** main.ts beside these sources, main.js beside the compiled files. */
 export function mainFile(role: ProcessRole): string {
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   return fileURLToPath(new URL(`../../${role}/main.${extension}`, import.meta.url));
 }
 
-/** Resolves when everything is ready; the process then lives until a signal. `main` gives the program of a role. */
-export async function supervise(config: Config, main: (role: ProcessRole) => string = mainFile): Promise<void> {
+/** Resolves when everything is ready; the process then lives until a signal. */
+export async function supervise(config: Config): Promise<void> {
   const logger = createLogger({ name: 'lathe', level: config.logLevel, format: config.logFormat });
   const stack = new ShutdownStack(logger);
   const processes: ManagedProcess[] = [];
@@ -39,10 +42,10 @@ export async function supervise(config: Config, main: (role: ProcessRole) => str
     const installation = await preparing;
     if (stack.closing) return;
     const environment = supervisedEnvironment(installation.config, resolveLogFormat(config.logFormat));
-    for (const role of roles) processes.push(new ManagedProcess({ role, main: main(role), environment, logger }));
+    for (const role of roles) processes.push(new ManagedProcess({ role, main: mainFile(role), environment, logger }));
     // Reversed, because the stack closes the last first.
     for (const [index, role] of [...roles.entries()].reverse()) {
-      stack.push(role, async () => processes[index]?.stop(config.shutdownGraceMs));
+      stack.push(role, async () => processes[index]?.stop(config.shutdownGraceMs + KILL_AFTER_MS));
     }
     const [api] = await Promise.all(processes.map((managed) => managed.start()));
     process.stderr.write(bannerText({ url: api?.url ?? '', installation, roles }));
@@ -67,7 +70,7 @@ function endInOrder({ config, logger, stack, processes }: Supervision): () => vo
   const graceful = closeWithGrace(
     {
       // Each process has the grace period to itself, and the database some time after them.
-      delay: config.shutdownGraceMs * roles.length + 30_000,
+      delay: (config.shutdownGraceMs + KILL_AFTER_MS) * roles.length + 30_000,
       logger: false,
       onSecondSignal: killAll,
       onSecondError: killAll,
