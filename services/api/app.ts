@@ -1,6 +1,6 @@
 /** buildApp(deps): plugins, then features, in reading order. No I/O of its own. */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import fastify from 'fastify';
+import fastify, { LogController } from 'fastify';
 import { registerApiKeys } from './api-keys/index.js';
 import { registerArtifacts } from './artifacts/index.js';
 import { registerDatasets } from './datasets/index.js';
@@ -12,18 +12,20 @@ import { registerMethods } from './methods/index.js';
 import { registerMetrics } from './metrics/index.js';
 import { registerModels } from './models/index.js';
 import { addAuthentication } from './plugins/authentication.js';
-import { addErrorHandler } from './plugins/error-handler.js';
+import { addErrorHandler, answerFailure } from './plugins/error-handler.js';
 import { addOpenApi, addOpenApiRoute } from './plugins/openapi.js';
-import { addProtection } from './plugins/protection.js';
+import { addProtection, addSafeHeaders } from './plugins/protection.js';
 import { addQueryCoercion } from './plugins/query-coercion.js';
 import { addRequestLog, requestIdOf } from './plugins/request-log.js';
 import { addRouteTable } from './plugins/route-table.js';
+import { registerProblems } from './problems/index.js';
 import { registerWebhookEndpoints } from './webhook-endpoints/index.js';
 
 export async function buildApp(deps: ApiDeps, { version }: { readonly version: string }): Promise<Api> {
   const app = fastify({
     loggerInstance: deps.logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    frameworkErrors: answerFailure,
     genReqId: requestIdOf,
     bodyLimit: deps.limits.jsonBodyMaxBytes,
     forceCloseConnections: 'idle',
@@ -37,11 +39,13 @@ export async function buildApp(deps: ApiDeps, { version }: { readonly version: s
     observeRequest: ({ route, method, status }, seconds) =>
       deps.metrics.requestSeconds.observe({ route, method, status: String(status) }, seconds),
   });
+  await addSafeHeaders(app);
   addAuthentication(app, deps);
   await addProtection(app, { requestsPerMinute: deps.limits.requestsPerMinute });
   addQueryCoercion(app);
   await addOpenApi(app, { version });
 
+  registerProblems(app);
   registerHealth(app, deps);
   registerMetrics(app, deps);
   await registerModels(app, deps);

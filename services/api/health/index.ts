@@ -20,7 +20,7 @@ export function registerHealth(app: Api, { readiness }: Pick<ApiDeps, 'readiness
   app.get('/readyz', { config, schema: ready, logLevel: 'warn' }, async (request, reply) => {
     const report = await readiness.report();
     // Reasons are for the log: they may name hosts.
-    if (!report.ready) request.log.warn({ request_id: request.id, ...report }, 'not ready');
+    if (!report.ready) request.log.warn({ ...report }, 'not ready');
     const checks = Object.fromEntries(
       Object.entries(report.checks).map(([name, result]) => [name, result === 'ok' ? ('ok' as const) : ('failed' as const)]),
     );

@@ -57,7 +57,7 @@ export function createEventStreams({ jobs, watcher }: Pick<ApiDeps, 'jobs' | 'wa
       try {
         await follow(reply, tenantId, from);
       } catch (error) {
-        request.log.warn({ err: error, request_id: request.id }, 'event stream broken');
+        request.log.warn({ err: error }, 'event stream broken');
       } finally {
         openPerKey.set(apiKeyId, (openPerKey.get(apiKeyId) ?? 1) - 1);
         opened.delete(reply);

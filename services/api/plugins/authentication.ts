@@ -29,8 +29,10 @@ export interface AuthenticationDeps {
 const nobody: Principal = { tenantId: '', apiKeyId: '', scopes: new Set() };
 
 export function addAuthentication(app: Api, { apiKeys }: AuthenticationDeps): void {
-  app.decorateRequest('principal', nobody);
+  app.decorateRequest('principal');
   app.addHook('onRequest', async (request) => {
+    request.principal = nobody;
+    await app.refuseGuessing(request);
     if (request.is404) return;
     const { scope } = request.routeOptions.config;
     if (scope === 'public') return;

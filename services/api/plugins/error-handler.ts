@@ -69,7 +69,7 @@ function classify(error: FastifyError | AppError): Failure {
   return { code: 'internal', detail: 'Something went wrong on our side; the request id helps to find it.', error: null };
 }
 
-export function sendProblem(request: FastifyRequest, reply: FastifyReply, failure: Failure): FastifyReply {
+function sendProblem(request: FastifyRequest, reply: FastifyReply, failure: Failure): FastifyReply {
   const { code, detail, error } = failure;
   const instance = request.url.split('?')[0] ?? '';
   const body = problem({ code, detail, instance, requestId: request.id, errors: error?.errors ?? [] });
@@ -84,12 +84,15 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, failur
     .send(body);
 }
 
+/** For errors of routes, and of requests that never reach one (a malformed URL). */
+export function answerFailure(error: FastifyError | AppError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const failure = classify(error);
+  request.failure = { code: failure.code, error };
+  return sendProblem(request, reply, failure);
+}
+
 export function addErrorHandler(app: Api): void {
-  app.setErrorHandler<FastifyError | AppError>((error, request, reply) => {
-    const failure = classify(error);
-    request.failure = { code: failure.code, error };
-    return sendProblem(request, reply, failure);
-  });
+  app.setErrorHandler<FastifyError | AppError>(answerFailure);
   app.setNotFoundHandler((request, reply) => {
     const allowed = allowedMethods(app, request.url.split('?')[0] ?? '');
     if (allowed.length === 0) {

@@ -14,11 +14,15 @@ export interface ProtectionOptions {
 const failedAuthenticationsPerMinute = 100;
 const minuteMs = 60_000;
 
-export async function addProtection(app: Api, { requestsPerMinute }: ProtectionOptions): Promise<void> {
+/** Before everything else, so that refusals carry them too. */
+export async function addSafeHeaders(app: Api): Promise<void> {
   await app.register(helmet, { global: true, contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } });
+}
+
+export async function addProtection(app: Api, { requestsPerMinute }: ProtectionOptions): Promise<void> {
   await app.register(underPressure, {
+    // Delay and not utilization: a loop that is always busy and always in time is doing its work.
     maxEventLoopDelay: 1_000,
-    maxEventLoopUtilization: 0.98,
     pressureHandler: (request) => {
       if (isExempt(request)) return;
       throw new AppError('overloaded', 'The service is overloaded just now.', { headers: { 'Retry-After': '10' } });

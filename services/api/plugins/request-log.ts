@@ -1,7 +1,6 @@
 /** One wide line and one set of measurements per request; request ids from the client when they are harmless. */
 import type { IncomingMessage } from 'node:http';
-import type { ErrorCode } from '#contracts';
-import { newId } from '#contracts';
+import { AppError, type ErrorCode, newId } from '#contracts';
 import type { Api } from '../http/typed-app.js';
 
 export interface RequestMetrics {
@@ -34,19 +33,22 @@ export function addRequestLog(app: Api, metrics: RequestMetrics): void {
   app.addHook('onResponse', async (request, reply) => {
     const route = request.is404 ? 'none' : (request.routeOptions.url ?? 'none');
     metrics.observeRequest({ route, method: request.method, status: reply.statusCode }, reply.elapsedTime / 1_000);
-    const { failure, principal } = request;
+    const { failure } = request;
+    // Undefined when the request failed before it was looked at.
+    const principal: typeof request.principal | undefined = request.principal;
     const line = {
-      request_id: request.id,
       method: request.method,
       route,
       path: request.url.split('?')[0],
       status: reply.statusCode,
       duration_ms: Math.round(reply.elapsedTime * 10) / 10,
-      ...(principal.tenantId === '' ? {} : { tenant_id: principal.tenantId, api_key_id: principal.apiKeyId }),
+      ...(principal === undefined || principal.tenantId === '' ? {} : { tenant_id: principal.tenantId, api_key_id: principal.apiKeyId }),
       ...request.facts,
       ...(failure === null ? {} : { code: failure.code }),
     };
-    if (reply.statusCode >= 500) request.log.error({ ...line, err: failure?.error ?? undefined }, 'request');
-    else request.log.info(line, 'request');
+    const { error } = failure ?? {};
+    if (reply.statusCode < 500) request.log.info({ ...line, ...(error instanceof AppError ? error.context : {}) }, 'request');
+    else if (error instanceof AppError) request.log.warn({ ...line, ...error.context, detail: error.message }, 'request');
+    else request.log.error({ ...line, err: error }, 'request');
   });
 }

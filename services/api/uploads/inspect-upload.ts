@@ -1,4 +1,6 @@
 /** Inspection of an uploaded model in a thread with limits on time and memory; a file that breaks them is refused. */
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { AppError, isErrorCode } from '#contracts';
 
@@ -24,10 +26,18 @@ const resourceLimits = { maxOldGenerationSizeMb: 1_024, maxYoungGenerationSizeMb
 /** Each takes memory of its own. */
 const threadsMax = 2;
 
-// From source the thread needs the TypeScript loader that this process was started with; from dist nothing.
-const fromSource = import.meta.url.endsWith('.ts');
-const script = new URL(fromSource ? './inspection-thread.ts' : './inspection-thread.js', import.meta.url);
-const execArgv = fromSource ? ['--conditions=source', '--import', 'tsx'] : [];
+const inDist = !import.meta.url.endsWith('.ts');
+
+/** From source the thread must load TypeScript, which in a thread takes a call where a process takes a flag. */
+function startThread(task: InspectionTask): Worker {
+  const options = { workerData: task, resourceLimits, stdout: true, stderr: true, env: {} };
+  if (inDist) return new Worker(new URL('./inspection-thread.js', import.meta.url), options);
+  // By file: the package's export would be resolved for require() here.
+  const loader = new URL('./esm/api/index.mjs', pathToFileURL(createRequire(import.meta.url).resolve('tsx')));
+  const script = new URL('./inspection-thread.ts', import.meta.url);
+  const bootstrap = `import('${loader}').then(({ register }) => { register(); return import('${script}'); });`;
+  return new Worker(bootstrap, { ...options, eval: true, execArgv: ['--conditions=source'] });
+}
 
 let running = 0;
 const waiting: (() => void)[] = [];
@@ -46,7 +56,7 @@ export async function inspectUpload(task: InspectionTask): Promise<Inspected> {
 
 function runThread(task: InspectionTask): Promise<InspectionAnswer> {
   return new Promise((resolve, reject) => {
-    const thread = new Worker(script, { workerData: task, resourceLimits, execArgv, stdout: true, stderr: true, env: {} });
+    const thread = startThread(task);
     const timer = setTimeout(() => {
       resolve({
         outcome: 'refused',
