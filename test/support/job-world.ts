@@ -16,6 +16,9 @@ export type QueueBackend = 'postgres' | 'redis';
 export interface JobWish {
   /** What the stand-in engine is told: see engine-stand-in.mjs. */
   readonly model?: Readonly<Record<string, unknown>>;
+  /** A real model, for the real engine. */
+  readonly modelBytes?: Uint8Array;
+  readonly recipe?: object;
   readonly timeoutSeconds?: number;
   readonly deadlineAt?: Date;
   readonly webhookUrl?: string;
@@ -84,7 +87,7 @@ export class JobWorld {
     const id = newId('job');
     const { tenantId } = this;
     const journal = path.join(this.config.dataDir, `${id}.journal`);
-    const model = await this.storeModel(tenantId, JSON.stringify({ name: id, journal, ...wish.model }));
+    const model = await this.storeModel(tenantId, wish.modelBytes ?? JSON.stringify({ name: id, journal, ...wish.model }));
     if (wish.modelDeleted) await this.database.db.model.update({ where: { id: model }, data: { deletedAt: new Date() } });
     await this.database.transaction(async (tx) => {
       const job = await tx.job.create({
@@ -93,7 +96,7 @@ export class JobWorld {
           tenantId,
           state: 'queued',
           modelId: model,
-          recipe: { steps: [{ method: 'clean-up' }] },
+          recipe: wish.recipe ?? { steps: [{ method: 'clean-up' }] },
           recipeSha256: '0'.repeat(64),
           timeoutSeconds: wish.timeoutSeconds ?? null,
           deadlineAt: wish.deadlineAt ?? null,
@@ -107,9 +110,9 @@ export class JobWorld {
     return { id, tenantId, journal };
   }
 
-  async storeModel(tenantId: string, text: string): Promise<string> {
+  async storeModel(tenantId: string, content: string | Uint8Array): Promise<string> {
     const file = path.join(this.config.dataDir, randomBytes(8).toString('hex'));
-    await writeFile(file, text);
+    await writeFile(file, content);
     const { sha256, bytes } = await this.blobs.putFile(tenantId, file);
     const id = newId('model');
     const files = [{ path: 'model.onnx', bytes, sha256, role: 'model' }];

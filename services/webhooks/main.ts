@@ -1,0 +1,9 @@
+/** The webhooks process: delivers events to the addresses of customers. */
+import { runProcess } from '#platform/lifecycle';
+import { startWebhookSender } from './deps.js';
+
+await runProcess('webhooks', async ({ config, logger, onShutdown }) => {
+  const sender = await startWebhookSender(config, { log: logger });
+  onShutdown('webhooks', sender.close);
+  return undefined;
+});
