@@ -28,6 +28,7 @@ import { gatherSimplification, sliceSimplification } from './slice-simplificatio
 import { slicesToSplit } from './slices-to-split.js';
 import { transposeBelowConcat, transposeMerging } from './transpose-merging.js';
 import { unfoldToConv } from './unfold-to-conv.js';
+import { makeNodeNamesUnique } from './unique-node-names.js';
 
 const passes: readonly Pass[] = [
   identityElimination,
@@ -113,6 +114,7 @@ export async function cleanUp(model: Model, context: MethodContext): Promise<Nod
     await runToFixpoint({ passes, graphPasses }, scope, options);
   }
   if (editor.changes.length === 0) relist();
+  else makeNodeNamesUnique(model);
   context.progress(1, 'clean-up: done');
   return editor.changes;
 }
