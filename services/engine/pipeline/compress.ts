@@ -118,7 +118,7 @@ async function run(work: Work): Promise<CompressResult> {
       measurements,
       nodes,
       environment: describeEnvironment(describeCpu(), runtime),
-      seconds: meter.seconds,
+      seconds: meter.elapsed(),
     });
     const reportPath = join(resolve(request.outDir), 'report.json');
     await writeFile(reportPath, `${JSON.stringify(report, null, 2)}\n`);

@@ -18,7 +18,7 @@ const FRACTION_FOR_ETA = 0.05;
 /** Smaller steps of the same phase with the same message are no news. */
 const FRACTION_STEP = 0.01;
 
-/** Phases in order, each with its share; calls `listen` whenever there is news. Also keeps the wall seconds per phase. */
+/** Phases in order, each with its share; calls `listen` whenever there is news. */
 export class ProgressMeter {
   private readonly started = performance.now();
   private readonly total: number;
@@ -27,7 +27,7 @@ export class ProgressMeter {
   private phaseStarted = this.started;
   private share = 0;
   private told = { fraction: -1, message: '' };
-  readonly seconds: Record<string, number> = {};
+  private readonly seconds: Record<string, number> = {};
 
   constructor(
     steps: readonly CompressionStep[],
@@ -54,6 +54,11 @@ export class ProgressMeter {
     const elapsed = (performance.now() - this.started) / 1000;
     const eta = overall >= FRACTION_FOR_ETA ? (elapsed * (1 - overall)) / overall : null;
     this.listen({ phase: this.phase, fraction: overall, eta_s: eta, message });
+  }
+
+  /** Wall seconds of the phases that have ended, to the millisecond. */
+  elapsed(): Readonly<Record<string, number>> {
+    return Object.fromEntries(Object.entries(this.seconds).map(([phase, seconds]) => [phase, Math.round(seconds * 1000) / 1000]));
   }
 
   /** Ends the last phase. */

@@ -1,0 +1,61 @@
+/** The quality gate: every bound on both sides, and what was not measured does not pass. */
+import { describe, expect, test } from 'vitest';
+import type { FidelityResult } from '../../../../services/engine/evaluation/fidelity.js';
+import { checkGate, type Measured } from '../../../../services/engine/pipeline/gate.js';
+
+const fidelity: FidelityResult = {
+  sqnr_db: 30,
+  cosine: 1,
+  max_abs_error: 0,
+  top1_agreement: 1,
+  samples: 4,
+  inputs: 'dataset',
+  non_finite: 0,
+  outputs: [],
+};
+const measured = (over: Partial<Measured> = {}): Measured => ({
+  sourceMetrics: { top1: 0.9, samples: 10 },
+  artifactMetrics: { top1: 0.89, samples: 10 },
+  speedup: 1.5,
+  sizeRatio: 4,
+  fidelity,
+  ...over,
+});
+
+describe('checkGate', () => {
+  test.each([
+    [{ max_metric_drop: 0.01 }, true],
+    [{ max_metric_drop: 0.009 }, false],
+    [{ min_speedup: 1.5 }, true],
+    [{ min_speedup: 1.51 }, false],
+    [{ min_size_ratio: 4 }, true],
+    [{ min_size_ratio: 4.1 }, false],
+    [{ min_sqnr_db: 30 }, true],
+    [{ min_sqnr_db: 31 }, false],
+    [{ min_sqnr_db: 31, min_size_ratio: 2 }, false],
+    [{}, true],
+  ])('%j: %s', (gate, passed) => {
+    expect(checkGate(gate, measured()).passed).toBe(passed);
+  });
+
+  test('an error that grows is a drop, an accuracy that grows is none', () => {
+    const errors = { sourceMetrics: { mse: 1, mae: 1, samples: 1 }, artifactMetrics: { mse: 1.2, mae: 1, samples: 1 } };
+    expect(checkGate({ max_metric_drop: 0.1 }, measured(errors)).checks[0]).toMatchObject({ metric: 'mse', passed: false });
+    expect(checkGate({ max_metric_drop: 0.1, metric: 'mae' }, measured(errors)).passed).toBe(true);
+    expect(checkGate({ max_metric_drop: 0 }, measured({ artifactMetrics: { top1: 0.95, samples: 10 } })).passed).toBe(true);
+  });
+
+  test('a bound on something that was not measured fails', () => {
+    const nothing = measured({ sourceMetrics: null, artifactMetrics: null, speedup: null, fidelity: { ...fidelity, sqnr_db: null } });
+    for (const gate of [{ max_metric_drop: 1 }, { min_speedup: 0.1 }, { min_sqnr_db: 1 }]) {
+      expect(checkGate(gate, nothing)).toMatchObject({
+        passed: false,
+        checks: [{ actual: null, passed: false }, { check: 'finite_outputs' }],
+      });
+    }
+  });
+
+  test('an artifact that makes NaN where the source does not fails without any bound', () => {
+    expect(checkGate(undefined, measured({ fidelity: { ...fidelity, non_finite: 1 } })).passed).toBe(false);
+  });
+});
