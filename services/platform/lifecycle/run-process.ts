@@ -37,6 +37,7 @@ export async function runProcess(role: ProcessRole, start: StartProcess): Promis
     const onShutdown = (name: string, close: () => Promise<unknown>) => stack.push(name, close);
     const started = await start({ config: known, logger, registry: createRegistry(role), readiness, onShutdown });
     if (readiness.state === 'starting') readiness.state = 'ready';
+    logger.info({ url: started?.url }, 'ready');
     announce({ role, url: started?.url, installation });
   } catch (err) {
     logger.fatal({ err }, 'could not start');
