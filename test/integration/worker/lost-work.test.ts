@@ -2,18 +2,18 @@ import { readFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { JobWorld, redisAnswers } from '../../support/job-world.js';
 import { ProgramProcess } from '../../support/program-process.js';
-import { WebhookReceiver } from '../../support/webhook-receiver.js';
+import { RecordingReceiver } from '../../support/recording-receiver.js';
 
 const redis = await redisAnswers();
 
 describe.each(['postgres', 'redis'] as const)('work that is cut off, with the queue on %s', (backend) => {
   describe.skipIf(backend === 'redis' && !redis)('', () => {
     let world: JobWorld;
-    let receiver: WebhookReceiver;
+    let receiver: RecordingReceiver;
     const processes: ProgramProcess[] = [];
 
     beforeAll(async () => {
-      receiver = await WebhookReceiver.start();
+      receiver = await RecordingReceiver.start();
       world = await JobWorld.open(backend, {
         LATHE_EGRESS_ALLOW: `127.0.0.1:${receiver.port}`,
         LATHE_WEBHOOK_RETRY_SECONDS: '0,0.2,0.2',
