@@ -25,6 +25,8 @@ export interface JobWish {
   readonly maxAttempts?: number;
   /** The model is deleted before the job is looked at. */
   readonly modelDeleted?: boolean;
+  /** Nothing tells the queue of this job. */
+  readonly entryLost?: boolean;
 }
 
 export interface TestJob {
@@ -105,7 +107,7 @@ export class JobWorld {
         },
       });
       await recordJobStateChange(tx, job);
-      await appendOutbox(tx, compressionRunEntry(job));
+      if (!wish.entryLost) await appendOutbox(tx, compressionRunEntry(job));
     });
     return { id, tenantId, journal };
   }

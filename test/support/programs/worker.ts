@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { startWorker } from '../../../services/worker/deps.js';
 
 const config = JSON.parse(process.argv[2] ?? '{}');
-const silent = { info: () => undefined, warn: (fields: object, message: string) => console.error(message, fields) };
+const silent = { info: () => undefined, warn: () => undefined };
 const entry = fileURLToPath(new URL('./engine-stand-in.mjs', import.meta.url));
 const worker = await startWorker(config, { log: silent, engine: { entry, execArgv: [] } });
 process.on('SIGTERM', () => worker.close().then(() => process.exit(0)));
