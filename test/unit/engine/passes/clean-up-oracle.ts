@@ -91,8 +91,12 @@ function feedFor(value: Value, sizes: Readonly<Record<string, number>>, seed: nu
   return { dataType, dims, data: bytesInMemory(new Uint8Array(byteCount(dataType, count))) };
 }
 
-async function outputsOf(model: Model, feeds: ReadonlyMap<string, Tensor>): Promise<Map<string, Tensor>> {
-  const session = await runtime.open(model, { optimization: 'disabled' });
+export async function outputsOf(
+  model: Model,
+  feeds: ReadonlyMap<string, Tensor>,
+  optimization: 'disabled' | 'all' = 'disabled',
+): Promise<Map<string, Tensor>> {
+  const session = await runtime.open(model, { optimization });
   try {
     return await session.run(feeds);
   } finally {
@@ -109,7 +113,7 @@ function asNumbers(tensor: Tensor): number[] {
 }
 
 /** The largest difference, over all outputs, relative to the largest magnitude of the output or 1. */
-function largestDifference(expected: ReadonlyMap<string, Tensor>, actual: ReadonlyMap<string, Tensor>): number {
+export function largestDifference(expected: ReadonlyMap<string, Tensor>, actual: ReadonlyMap<string, Tensor>): number {
   let worst = 0;
   for (const [name, tensor] of expected) {
     const other = actual.get(name);
