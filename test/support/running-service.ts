@@ -66,10 +66,9 @@ export async function startService(environment: Readonly<Record<string, string>>
   };
   const ready = async (): Promise<boolean> => {
     if (child.exitCode !== null) throw new Error(`the service ended with ${child.exitCode}:\n${service.output()}`);
-    return fetch(`${url}/readyz`).then(
-      (response) => response.ok,
-      () => false,
-    );
+    // An authenticated call as well: on a busy machine the API may refuse work (overloaded) right after its start.
+    const answers = await Promise.all([fetch(`${url}/readyz`), service.fetch('/v1/methods')]).catch(() => []);
+    return answers.length > 0 && answers.every((answer) => answer.ok);
   };
   await waitUntil(ready, { timeoutMs: READY_TIMEOUT_MS, what: () => `the service to become ready; so far:\n${service.output()}` });
   return service;
