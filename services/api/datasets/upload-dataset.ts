@@ -9,7 +9,7 @@ import { withUploadFolder } from '../uploads/upload-folder.js';
 import { DatasetResource, toDatasetResource } from './dataset-resource.js';
 import { readArrayHeaders } from './read-array-headers.js';
 
-export type UploadDatasetDeps = Pick<ApiDeps, 'datasets' | 'blobs' | 'blobRows' | 'staging' | 'uploadFolder' | 'limits'>;
+export type UploadDatasetDeps = Pick<ApiDeps, 'datasets' | 'blobs' | 'blobRows' | 'staging' | 'uploadFolder' | 'limits' | 'metrics'>;
 
 const Query = Type.Object({ name: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })) }, { additionalProperties: false });
 
@@ -42,6 +42,7 @@ export async function uploadDataset(app: Api, deps: UploadDatasetDeps): Promise<
           return storeBlobs(deps, { tenantId, files: [received] }, (ensureBytes) => deps.datasets.create(tenantId, row, ensureBytes));
         });
         request.facts.dataset_id = dataset.id;
+        deps.metrics.uploadBytes.inc({ kind: 'dataset' }, dataset.bytes);
         reply.code(created ? 201 : 200).header('Location', `/v1/datasets/${dataset.id}`);
         return toDatasetResource(dataset);
       },

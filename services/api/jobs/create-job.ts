@@ -8,7 +8,7 @@ import { JobRequest, newJobOf, resolveRecipe, traceparentOf } from './job-reques
 import { JobResource } from './job-resource.js';
 import { submitJob } from './submit-job.js';
 
-export type CreateJobDeps = Pick<ApiDeps, 'jobs' | 'watcher' | 'models' | 'datasets' | 'checkWebhookUrl'>;
+export type CreateJobDeps = Pick<ApiDeps, 'jobs' | 'watcher' | 'metrics' | 'models' | 'datasets' | 'checkWebhookUrl'>;
 
 const Query = Type.Object({
   validate_only: Type.Optional(

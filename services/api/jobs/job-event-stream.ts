@@ -17,7 +17,7 @@ const heartbeatMs = 15_000;
 const reconnectMs = 3_000;
 const batch = 500;
 
-export function createEventStreams({ jobs, watcher }: Pick<ApiDeps, 'jobs' | 'watcher'>): EventStreams {
+export function createEventStreams({ jobs, watcher, metrics }: Pick<ApiDeps, 'jobs' | 'watcher' | 'metrics'>): EventStreams {
   const openPerKey = new Map<string, number>();
   const opened = new Set<FastifyReply>();
 
@@ -53,6 +53,7 @@ export function createEventStreams({ jobs, watcher }: Pick<ApiDeps, 'jobs' | 'wa
       if (count >= streamsPerKeyMax) throw new AppError('quota_exceeded', `At most ${streamsPerKeyMax} streams per key can be open.`);
       openPerKey.set(apiKeyId, count + 1);
       opened.add(reply);
+      metrics.openEventStreams.inc();
       begin(reply);
       try {
         await follow(reply, tenantId, from);
@@ -61,6 +62,7 @@ export function createEventStreams({ jobs, watcher }: Pick<ApiDeps, 'jobs' | 'wa
       } finally {
         openPerKey.set(apiKeyId, (openPerKey.get(apiKeyId) ?? 1) - 1);
         opened.delete(reply);
+        metrics.openEventStreams.dec();
         reply.raw.end();
       }
       return reply;

@@ -1,5 +1,5 @@
 /** Wakes requests that wait for a job: by Postgres notifications, and by one look per second for all of them together. */
-import type { JobRevision } from '../deps.js';
+import type { JobRevision } from '#platform/db';
 
 export interface JobWatcherDeps {
   revisions(tenantId: string, ids: readonly string[]): Promise<readonly JobRevision[]>;

@@ -46,7 +46,7 @@ export function toEventResource(event: JobEventRecord) {
   };
 }
 
-export function listJobEvents(app: Api, deps: Pick<ApiDeps, 'jobs' | 'watcher'>): void {
+export function listJobEvents(app: Api, deps: Pick<ApiDeps, 'jobs' | 'watcher' | 'metrics'>): void {
   const streams = createEventStreams(deps);
   app.addHook('preClose', async () => streams.close());
   const schema = {

@@ -1,15 +1,15 @@
 /** POST /v1/jobs/{id}/retry: the same request again as a new job, once the old one has ended. */
 import { AppError, isTerminal, newId } from '#contracts';
-import type { ApiDeps, JobRecord, NewJob } from '../deps.js';
+import type { JobRecord, NewJob } from '../deps.js';
 import { problemResponses } from '../http/problem.js';
 import { idParams } from '../http/resource-schemas.js';
 import type { Api } from '../http/typed-app.js';
 import { findJob } from './find-job.js';
 import { traceparentOf } from './job-request.js';
 import { JobResource } from './job-resource.js';
-import { submitJob } from './submit-job.js';
+import { type SubmitDeps, submitJob } from './submit-job.js';
 
-export function retryJob(app: Api, deps: Pick<ApiDeps, 'jobs' | 'watcher'>): void {
+export function retryJob(app: Api, deps: SubmitDeps): void {
   const schema = {
     tags: ['jobs'],
     summary: 'Run a job again as a new one',

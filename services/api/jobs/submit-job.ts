@@ -8,7 +8,7 @@ import { parsePreferWait } from '../http/prefer-wait.js';
 import { type JobResource, jobTag, toJobResource } from './job-resource.js';
 import { waitForJob } from './wait-for-job.js';
 
-export type SubmitDeps = Pick<ApiDeps, 'jobs' | 'watcher'>;
+export type SubmitDeps = Pick<ApiDeps, 'jobs' | 'watcher' | 'metrics'>;
 
 export interface Submission {
   readonly job: NewJob;
@@ -19,7 +19,7 @@ export interface Submission {
 }
 
 export async function submitJob(
-  { jobs, watcher }: SubmitDeps,
+  { jobs, watcher, metrics }: SubmitDeps,
   { request, reply }: { readonly request: FastifyRequest; readonly reply: FastifyReply },
   { job, operation, fingerprintOf }: Submission,
 ): Promise<JobResource> {
@@ -45,8 +45,10 @@ export async function submitJob(
     reply.code(202);
     return earlier.body as JobResource;
   }
+  metrics.jobsCreated.inc();
   const seconds = parsePreferWait(request.headers.prefer);
-  const waited = seconds === null ? row : await waitUntilEnd({ jobs, watcher }, { row, tenantId, seconds, signal: clientGone(reply) });
+  const waited =
+    seconds === null ? row : await waitUntilEnd({ jobs, watcher, metrics }, { row, tenantId, seconds, signal: clientGone(reply) });
   const ended = isTerminal(waited.state);
   reply.header('Location', `/v1/jobs/${job.id}`).header('ETag', jobTag(waited));
   if (seconds !== null) reply.header('Preference-Applied', `wait=${seconds}`);

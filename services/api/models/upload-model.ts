@@ -12,7 +12,7 @@ import { archiveFormat, type UnpackedFile, unpackArchive } from '../uploads/unpa
 import { withUploadFolder } from '../uploads/upload-folder.js';
 import { ModelResource, toModelResource } from './model-resource.js';
 
-export type UploadModelDeps = Pick<ApiDeps, 'models' | 'blobs' | 'blobRows' | 'staging' | 'uploadFolder' | 'limits'>;
+export type UploadModelDeps = Pick<ApiDeps, 'models' | 'blobs' | 'blobRows' | 'staging' | 'uploadFolder' | 'limits' | 'metrics'>;
 
 const Query = Type.Object({ name: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })) }, { additionalProperties: false });
 
@@ -42,6 +42,7 @@ export async function uploadModel(app: Api, deps: UploadModelDeps): Promise<void
         );
       });
       request.facts.model_id = model.id;
+      deps.metrics.uploadBytes.inc({ kind: 'model' }, model.bytes);
       reply.code(created ? 201 : 200).header('Location', `/v1/models/${model.id}`);
       return toModelResource(model);
     });

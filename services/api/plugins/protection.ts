@@ -22,7 +22,7 @@ export async function addSafeHeaders(app: Api): Promise<void> {
 export async function addProtection(app: Api, { requestsPerMinute }: ProtectionOptions): Promise<void> {
   await app.register(underPressure, {
     // Delay and not utilization: a loop that is always busy and always in time is doing its work.
-    maxEventLoopDelay: 1_000,
+    maxEventLoopDelay: 3_000,
     pressureHandler: (request) => {
       if (isExempt(request)) return;
       throw new AppError('overloaded', 'The service is overloaded just now.', { headers: { 'Retry-After': '10' } });

@@ -1,7 +1,7 @@
 /** POST /v1/webhook-endpoints/{id}/rotate-secret: a new secret; the old one signs too until the overlap is over. */
 import Type from 'typebox';
 import { problemResponses } from '../http/problem.js';
-import { idParams } from '../http/resource-schemas.js';
+import { idParams, nullable } from '../http/resource-schemas.js';
 import type { Api } from '../http/typed-app.js';
 import { type EndpointDeps, EndpointWithSecret, found, newWebhookSecret, toEndpointResource } from './endpoint-resource.js';
 
@@ -17,7 +17,7 @@ export function rotateSecret(app: Api, { webhookEndpoints }: EndpointDeps): void
     tags: ['webhooks'],
     summary: 'Rotate the secret of a webhook endpoint',
     params: idParams('webhookEndpoint'),
-    body: Type.Optional(Body),
+    body: nullable(Body),
     response: { 200: EndpointWithSecret, ...problemResponses },
   };
   app.post('/v1/webhook-endpoints/:id/rotate-secret', { config: { scope: 'webhooks:manage' }, schema }, async (request) => {
