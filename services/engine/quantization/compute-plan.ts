@@ -3,6 +3,7 @@ import { Node, type Tensor, tensorOf, type Value } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
 import type { DenseLayer } from './dense-layers.js';
 import { type LayerTiming, type TimedLayer, timeLayer } from './layer-timing.js';
+import type { ObservedActivation } from './observed-activations.js';
 import type { LstmLayer } from './recurrent-layers.js';
 
 export type ComputeLayer = DenseLayer | LstmLayer;
@@ -23,10 +24,10 @@ const WEIGHTS_WORTH_INTEGER = 65_536;
 /** Steps of a sequence, or rows of an activation, where they could not be observed. */
 const UNOBSERVED_ROWS = 1;
 
-/** Decisions by layer. `shapes` holds the observed dims of activations. */
+/** Decisions by layer. `observed` holds the activations that were seen. */
 export async function planCompute(
   layers: readonly ComputeLayer[],
-  shapes: ReadonlyMap<Value, readonly number[]>,
+  observed: ReadonlyMap<Value, ObservedActivation>,
   context: MethodContext,
 ): Promise<Map<ComputeLayer, ComputeDecision>> {
   const decisions = new Map<ComputeLayer, ComputeDecision>();
@@ -38,7 +39,7 @@ export async function planCompute(
       decisions.set(layer, { form: 'stored', ground: layer.integerObstacle });
       continue;
     }
-    const timed = timedLayer(layer, shapes);
+    const timed = timedLayer(layer, observed);
     const key = `${layer.kind} ${timed.activationDims} ${timed.outputDims} ${layer.kind === 'dense' && layer.bias !== null}`;
     if (!timings.has(key) && timings.size < MEASURED_MAX && runsOnTarget(context))
       timings.set(key, await timeLayer(context.runtime, timed));
@@ -74,8 +75,10 @@ function weightCount(layer: ComputeLayer): number {
   return layer.directions * 4 * layer.hiddenSize * (layer.inputSize + layer.hiddenSize);
 }
 
-function timedLayer(layer: ComputeLayer, shapes: ReadonlyMap<Value, readonly number[]>): TimedLayer {
-  return layer.kind === 'dense' ? timedDense(layer, shapes.get(layer.activation)) : timedLstm(layer, shapes.get(lstmInput(layer)));
+function timedLayer(layer: ComputeLayer, observed: ReadonlyMap<Value, ObservedActivation>): TimedLayer {
+  return layer.kind === 'dense'
+    ? timedDense(layer, observed.get(layer.activation)?.dims)
+    : timedLstm(layer, observed.get(lstmInput(layer))?.dims);
 }
 
 /** The sequence that an LSTM reads. */

@@ -5,9 +5,10 @@ import { type ComputeDecision, type ComputeLayer, lstmInput, planCompute } from 
 import { type DenseLayer, denseLayer } from './dense-layers.js';
 import { type EmbeddingLookup, embeddingLookup } from './embedding-tables.js';
 import { bytesSaved, Int8Weight } from './int8-weights.js';
-import { quantizeActivation, rewriteDense, rewriteEmbedding, rewriteLstm, type SharedActivation } from './integer-rewriting.js';
-import { observeShapes } from './layer-shapes.js';
+import { rewriteDense, rewriteEmbedding, rewriteLstm } from './integer-rewriting.js';
 import { nameMatcher } from './name-patterns.js';
+import { type ObservedActivation, observeActivations } from './observed-activations.js';
+import { type ProductGroup, productGroups } from './product-groups.js';
 import { lstmLayer } from './recurrent-layers.js';
 import { type Constant, reportName, WeightStore } from './weight-store.js';
 
@@ -23,10 +24,13 @@ export interface DynamicInt8Options {
 }
 
 const METHOD = 'dynamic-int8';
-const OPSET_OF_DYNAMIC_QUANTIZE_LINEAR = 11;
 const changeableOperators = ['MatMul', 'Gemm', 'LSTM', 'Gather'];
 
 type Layer = ComputeLayer | EmbeddingLookup;
+type Plans = ReadonlyMap<Layer, ComputeDecision | null>;
+type Readers = ReadonlyMap<Constant, readonly Layer[]>;
+type Groups = ReadonlyMap<DenseLayer, ProductGroup>;
+type Weights = ReadonlyMap<Constant, Int8Weight>;
 
 /** Operators that hold weights and that this method never changes, with what to do instead. */
 const untouchedOperators: ReadonlyMap<string, string> = new Map([
@@ -67,9 +71,9 @@ class DynamicInt8Rewriting {
     this.leaveLayersOfSharedFloatWeights();
     const computed = [...this.layers.values()].filter((layer) => layer.kind !== 'embedding');
     const activations = computed.map((layer) => (layer.kind === 'dense' ? layer.activation : lstmInput(layer)));
-    const shapes = await observeShapes(this.model, activations, this.context);
-    const decisions = await planCompute(computed, shapes, this.context);
-    this.rewrite(decisions);
+    const observed = await observeActivations(this.model, activations, this.context);
+    const decisions = await planCompute(computed, observed, this.context);
+    this.rewrite(decisions, observed);
     return this.changes;
   }
 
@@ -154,15 +158,16 @@ class DynamicInt8Rewriting {
     return plans;
   }
 
-  private rewrite(decisions: ReadonlyMap<ComputeLayer, ComputeDecision>): void {
+  private rewrite(decisions: ReadonlyMap<ComputeLayer, ComputeDecision>, observed: ReadonlyMap<Value, ObservedActivation>): void {
     const plans = this.plansOf(decisions);
-    const weights = this.int8Weights(plans);
-    const sharing = this.activationSharing(plans);
+    const readers = readersOf(plans.keys());
+    const groups = this.smoothedGroups(plans, { readers, observed });
+    const weights = this.int8Weights(plans, { readers, groups });
     for (const [layer, plan] of plans) {
       this.context.signal.throwIfAborted();
-      this.reportLayer(layer, plan, weights);
+      this.reportLayer(layer, plan, { weights, groups });
       if (layer.kind === 'embedding') this.rewriteLookup(layer, weights);
-      else if (plan?.form === 'integer') this.rewriteCompute(layer, weights, sharing);
+      else if (plan?.form === 'integer') this.rewriteCompute(layer, { weights, groups });
       else for (const weight of weightsOf(layer)) weightIn(weights, weight).widenAtLoad();
     }
     for (const constant of weights.keys()) this.dropFloatWeight(constant);
@@ -170,60 +175,54 @@ class DynamicInt8Rewriting {
     if (usesContribOperators && !this.model.opsetImports.has('com.microsoft')) this.model.opsetImports.set('com.microsoft', 1);
   }
 
-  private int8Weights(plans: ReadonlyMap<Layer, ComputeDecision | null>): Map<Constant, Int8Weight> {
-    const readers = new Map<Constant, Layer[]>();
-    for (const layer of plans.keys()) for (const weight of weightsOf(layer)) readers.set(weight, [...(readers.get(weight) ?? []), layer]);
+  private smoothedGroups(
+    plans: Plans,
+    { readers, observed }: { readers: Readers; observed: ReadonlyMap<Value, ObservedActivation> },
+  ): Groups {
+    const products = [...plans].flatMap(([layer, plan]) => (layer.kind === 'dense' && plan?.form === 'integer' ? [layer] : []));
+    const groups = productGroups(products);
+    for (const group of new Set(groups.values())) {
+      const [first] = group.layers;
+      if (first?.node.graph !== this.model.graph) continue;
+      const isReadElsewhere = (layer: DenseLayer): boolean =>
+        (readers.get(layer.weight) ?? []).some((reader) => reader.kind !== 'dense' || groups.get(reader) !== group);
+      group.smooth(observed.get(first.activation), isReadElsewhere);
+    }
+    return groups;
+  }
+
+  private int8Weights(plans: Plans, { readers, groups }: { readers: Readers; groups: Groups }): Weights {
     const weights = new Map<Constant, Int8Weight>();
     for (const [constant, layers] of readers) {
       const isInteger = (layer: Layer): boolean => plans.get(layer)?.form === 'integer';
       const dense = layers.find((layer) => layer.kind === 'dense');
-      const reductionAxis = dense?.reductionAxis ?? 1;
       const form = {
         perChannel: layers.every((layer) => layer.kind === 'embedding') || (this.options.per_channel ?? true),
         pairSafe: this.context.target === 'x64' && layers.some(isInteger),
-        reductionAxis,
+        reductionAxis: dense?.reductionAxis ?? 1,
         keepsLayout: layers.some((layer) => !isInteger(layer)),
+        factors: dense && groups.get(dense)?.factors,
       };
       weights.set(constant, new Int8Weight(this.store, constant, form));
     }
     return weights;
   }
 
-  /** Activations read by several integer products of one graph: quantized once instead of once per product. */
-  private activationSharing(plans: ReadonlyMap<Layer, ComputeDecision | null>): (layer: DenseLayer) => SharedActivation | undefined {
-    const key = (layer: DenseLayer): string => `${this.graphNumber(layer.node)} ${layer.activation.name}`;
-    const counts = new Map<string, number>();
-    for (const [layer, plan] of plans) {
-      if (layer.kind === 'dense' && plan?.form === 'integer') counts.set(key(layer), (counts.get(key(layer)) ?? 0) + 1);
-    }
-    const made = new Map<string, SharedActivation>();
-    return (layer) => {
-      if ((counts.get(key(layer)) ?? 0) < 2 || this.model.opset < OPSET_OF_DYNAMIC_QUANTIZE_LINEAR) return undefined;
-      const activation = made.get(key(layer)) ?? quantizeActivation(this.store, layer.activation, layer.node);
-      made.set(key(layer), activation);
-      return activation;
-    };
-  }
-
-  private graphNumber(node: Node): number {
-    return node.graph ? this.graphs.indexOf(node.graph) : -1;
-  }
-
-  private rewriteCompute(
-    layer: ComputeLayer,
-    weights: ReadonlyMap<Constant, Int8Weight>,
-    sharing: (layer: DenseLayer) => SharedActivation | undefined,
-  ): void {
+  private rewriteCompute(layer: ComputeLayer, { weights, groups }: { weights: Weights; groups: Groups }): void {
     const weight = weightIn(weights, layer.weight);
-    if (layer.kind === 'lstm') rewriteLstm(this.store, layer, { weight, recurrence: weightIn(weights, layer.recurrence) });
-    else rewriteDense(this.store, layer, { weight, shared: sharing(layer) });
+    if (layer.kind === 'lstm') {
+      rewriteLstm(this.store, layer, { weight, recurrence: weightIn(weights, layer.recurrence) });
+      return;
+    }
+    const input = groups.get(layer)?.inputFor(layer, this.store, this.model.opset) ?? { activation: layer.activation };
+    rewriteDense(this.store, layer, { weight, input });
   }
 
-  private rewriteLookup(layer: EmbeddingLookup, weights: ReadonlyMap<Constant, Int8Weight>): void {
+  private rewriteLookup(layer: EmbeddingLookup, weights: Weights): void {
     rewriteEmbedding(this.store, layer, weightIn(weights, layer.table));
   }
 
-  private reportLayer(layer: Layer, plan: ComputeDecision | null, weights: ReadonlyMap<Constant, Int8Weight>): void {
+  private reportLayer(layer: Layer, plan: ComputeDecision | null, { weights, groups }: { weights: Weights; groups: Groups }): void {
     const counts = weightsOf(layer).map((weight) => weightIn(weights, weight).scaleCount);
     const scales = `${counts.join(' and ')} scale${counts.join() === '1' ? '' : 's'}`;
     if (layer.kind === 'embedding')
@@ -234,7 +233,11 @@ class DynamicInt8Rewriting {
         'changed',
         `weight stored as int8 with ${scales} and widened to float32 when the model is loaded: ${plan?.ground}`,
       );
-    else this.report(layer.node, 'changed', `int8 weight with ${scales}, activation quantized at run time: ${plan.ground}`);
+    else {
+      const smoothed =
+        layer.kind === 'dense' && groups.get(layer)?.factors ? ', outlier channels of the activation moved into the weight' : '';
+      this.report(layer.node, 'changed', `int8 weight with ${scales}, activation quantized at run time${smoothed}: ${plan.ground}`);
+    }
     if (layer.kind === 'dense' && plan?.form === 'integer' && layer.bias?.add) {
       this.report(layer.bias.add, 'removed', `its bias is now added inside the integer product ${reportName(layer.node)}`);
     }
@@ -250,12 +253,18 @@ class DynamicInt8Rewriting {
   }
 }
 
+function readersOf(layers: Iterable<Layer>): Readers {
+  const readers = new Map<Constant, Layer[]>();
+  for (const layer of layers) for (const weight of weightsOf(layer)) readers.set(weight, [...(readers.get(weight) ?? []), layer]);
+  return readers;
+}
+
 function weightsOf(layer: Layer): Constant[] {
   if (layer.kind === 'embedding') return [layer.table];
   return layer.kind === 'dense' ? [layer.weight] : [layer.weight, layer.recurrence];
 }
 
-function weightIn(weights: ReadonlyMap<Constant, Int8Weight>, constant: Constant): Int8Weight {
+function weightIn(weights: Weights, constant: Constant): Int8Weight {
   const weight = weights.get(constant);
   if (!weight) throw new Error(`weight ${constant.value.name} was not quantized`);
   return weight;

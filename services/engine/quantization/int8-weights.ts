@@ -6,6 +6,14 @@ import type { Constant, WeightStore } from './weight-store.js';
 /** ONNX TensorProto.DataType of float32, as Cast takes it. */
 const FLOAT32 = 1;
 
+export interface Int8Form extends WeightScheme {
+  readonly reductionAxis: 0 | 1;
+  /** Whether a reader needs the codes in the layout of the float weight. */
+  readonly keepsLayout: boolean;
+  /** Multiplied to the weights along the reduced axis before they are quantized; see activation-smoothing.ts. */
+  readonly factors?: Float32Array | undefined;
+}
+
 /** A weight as a stack of matrices: [rows, columns], or [directions, rows, columns] for recurrent weights. */
 export class Int8Weight {
   private readonly quantized: QuantizedMatrix;
@@ -16,13 +24,18 @@ export class Int8Weight {
   constructor(
     private readonly store: WeightStore,
     readonly constant: Constant,
-    private readonly form: WeightScheme & { readonly reductionAxis: 0 | 1; readonly keepsLayout: boolean },
+    private readonly form: Int8Form,
   ) {
     const { dims } = constant.tensor;
     const columns = dims.at(-1) ?? 1;
     this.reductionAxis = form.reductionAxis;
     this.quantized = quantizeWeights(
-      { values: float32Values(constant.tensor), rows: elementCount(dims) / columns, columns, reductionAxis: form.reductionAxis },
+      {
+        values: multiplied(float32Values(constant.tensor), columns, form),
+        rows: elementCount(dims) / columns,
+        columns,
+        reductionAxis: form.reductionAxis,
+      },
       form,
     );
   }
@@ -115,6 +128,11 @@ export class Int8Weight {
     this.added.set(key, value);
     return value;
   }
+}
+
+function multiplied(values: Float32Array, columns: number, { factors, reductionAxis }: Int8Form): Float32Array {
+  if (!factors) return values;
+  return values.map((value, at) => value * (factors[reductionAxis === 0 ? Math.floor(at / columns) : at % columns] ?? 1));
 }
 
 /** Bytes that int8 takes away from the file: three of four per weight, less the scales and the text of the nodes that use them. */

@@ -9,21 +9,30 @@ import type { WeightStore } from './weight-store.js';
 /** ONNX TensorProto.DataType of float32, as Cast takes it. */
 const FLOAT32 = 1;
 
-/** An activation quantized once for all the layers that read it: codes, scale, zero point. */
-export interface SharedActivation {
-  readonly codes: Value;
-  readonly scale: Value;
-  readonly zeroPoint: Value;
+/** What an integer product reads. */
+export interface ProductInput {
+  readonly activation: Value;
+  /** The activation quantized once for several products: codes, scale, zero point. */
+  readonly quantized?: { readonly codes: Value; readonly scale: Value; readonly zeroPoint: Value };
 }
 
 /** DynamicQuantizeLinear in front of `before`, for the layers that share its input. Needs operator set 11. */
-export function quantizeActivation(store: WeightStore, activation: Value, before: Node): SharedActivation {
+export function quantizeActivation(store: WeightStore, activation: Value, before: Node): ProductInput {
   const codes = store.newValue(`${activation.name}_quantized`);
   const scale = store.newValue(`${activation.name}_quantized_scale`);
   const zeroPoint = store.newValue(`${activation.name}_quantized_zero_point`);
   const node = store.newNode({ opType: 'DynamicQuantizeLinear', inputs: [activation], outputs: [codes, scale, zeroPoint] }, codes.name);
-  before.graph?.insertBefore(before, node);
-  return { codes, scale, zeroPoint };
+  graphOf(before).insertBefore(before, node);
+  return { activation, quantized: { codes, scale, zeroPoint } };
+}
+
+/** The activation divided by the smoothing factors of its channels, in front of `layer`. */
+export function smoothActivation(store: WeightStore, { activation, weight, node }: DenseLayer, factors: Float32Array): Value {
+  const smoothed = store.newValue(`${activation.name}_smoothed`);
+  const inverse = factors.map((factor) => 1 / factor);
+  const inputs = [activation, store.add(weight, '_smoothing', float32Tensor([inverse.length], inverse)).value];
+  graphOf(node).insertBefore(node, store.newNode({ opType: 'Mul', inputs, outputs: [smoothed] }, smoothed.name));
+  return smoothed;
 }
 
 function graphOf(node: Node) {
@@ -44,15 +53,12 @@ function replaceNodes(store: WeightStore, old: readonly Node[], replacement: Omi
 }
 
 /**
- * y = x W: DynamicQuantizeMatMul, or MatMulIntegerToFloat over a shared activation. The bias is added inside the kernel;
+ * y = x W: DynamicQuantizeMatMul, or MatMulIntegerToFloat over an activation that is quantized already. The bias is added inside the kernel;
  * one that is not a constant vector by an Add behind it.
  */
-export function rewriteDense(
-  store: WeightStore,
-  layer: DenseLayer,
-  parts: { weight: Int8Weight; shared?: SharedActivation | undefined },
-): void {
-  const { weight, shared } = parts;
+export function rewriteDense(store: WeightStore, layer: DenseLayer, parts: { weight: Int8Weight; input: ProductInput }): void {
+  const { weight, input } = parts;
+  const { quantized } = input;
   const { node, bias, alpha, channels } = layer;
   const absorbed = bias?.add ?? null;
   const output = (absorbed ?? node).outputs[0];
@@ -63,11 +69,11 @@ export function rewriteDense(
   const product = isAddedBehind ? store.newValue(`${output.name}_product`) : output;
   const tail = vector ? [vector] : [];
   const codes = weight.codesReducedFirst();
-  const inputs = shared
-    ? [shared.codes, codes, shared.scale, scales, shared.zeroPoint, null, ...tail]
-    : [layer.activation, codes, scales, null, ...tail];
+  const inputs = quantized
+    ? [quantized.codes, codes, quantized.scale, scales, quantized.zeroPoint, null, ...tail]
+    : [input.activation, codes, scales, null, ...tail];
   while (inputs.at(-1) === null) inputs.pop();
-  const opType = shared ? 'MatMulIntegerToFloat' : 'DynamicQuantizeMatMul';
+  const opType = quantized ? 'MatMulIntegerToFloat' : 'DynamicQuantizeMatMul';
   const replacement = replaceNodes(store, absorbed ? [node, absorbed] : [node], { opType, inputs, outputs: [product] });
   if (!isAddedBehind) return;
   const add = store.newNode({ opType: 'Add', inputs: [product, bias.value], outputs: [output] }, `${replacement.name}_bias`);

@@ -33,7 +33,7 @@ const TURNS_MIN = 3;
 const OPSET = 17;
 const IR_VERSION = 8;
 
-/** Medians over interleaved rounds. Takes some tens of milliseconds. */
+/** Minima over interleaved rounds, as other load on the machine only ever adds time. Takes some tens of milliseconds. */
 export async function timeLayer(runtime: Runtime, layer: TimedLayer): Promise<LayerTiming> {
   const turns = Math.max(TURNS_MIN, Math.min(TURNS_MAX, Math.round(TURN_MACS / Math.max(1, layer.macs))));
   const session = await runtime.open(timingModel(layer), { config: { 'session.intra_op.allow_spinning': '1' } });
@@ -47,16 +47,12 @@ export async function timeLayer(runtime: Runtime, layer: TimedLayer): Promise<La
       times.float.push(await run(turns, 0));
       times.integer.push(await run(0, turns));
     }
-    const idle = median(times.idle);
-    const perTurn = (values: number[]): number => Math.max(0.01, ((median(values) - idle) * 1000) / turns);
+    const idle = Math.min(...times.idle);
+    const perTurn = (values: number[]): number => Math.max(0.01, ((Math.min(...values) - idle) * 1000) / turns);
     return { float: perTurn(times.float), integer: perTurn(times.integer) };
   } finally {
     await session.close();
   }
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
 }
 
 async function elapsed(session: ExecutionSession, run: { activation: Tensor; float: number; integer: number }): Promise<number> {
