@@ -23,20 +23,30 @@ const windowBytes = 1 << 16;
 const inlineBytes = 4096;
 
 /**
- * Bounds what structure may cost: a file of 2-byte messages would otherwise become objects of a hundred times its size.
- * A graph of 100,000 nodes with types has about 3 million fields.
+ * Bounds what structure may cost: a file of 5-byte nodes would otherwise become objects of two hundred times its size.
+ * A unit is about 100 bytes of memory; the largest structures that pass take 0.4 to 0.7 GB. A graph of 100,000 nodes
+ * with attributes and value types has about 4 million units.
  */
 export class DecodeBudget {
-  private fields = 8_000_000;
-  private elements = 32_000_000;
+  private units = 6_000_000;
+  private elements = 16_000_000;
+  private unknownBytes = 1 << 26;
 
-  chargeField(): void {
-    if (--this.fields < 0) throw tooLarge('more than 8 million fields');
+  charge(units: number): void {
+    this.units -= units;
+    if (this.units < 0) throw tooLarge('too many nodes, values or attributes');
   }
 
   chargeElements(count: number): void {
     this.elements -= count;
-    if (this.elements < 0) throw tooLarge('attribute lists of more than 32 million numbers');
+    if (this.elements < 0) throw tooLarge('attribute lists of more than 16 million numbers');
+  }
+
+  /** Fields that are carried through unread are held in memory. */
+  chargeUnknown(byteLength: number): void {
+    this.charge(2);
+    this.unknownBytes -= byteLength;
+    if (this.unknownBytes < 0) throw tooLarge('more than 64 MiB of training information or of fields that are not known');
   }
 }
 

@@ -60,6 +60,7 @@ export interface AttributePlace {
 }
 
 export function decodeAttribute(reader: MessageReader, { context, scope, where }: AttributePlace): [name: string, attribute: Attribute] {
+  reader.charge(8);
   const fields: AttributeFields = {
     name: '',
     typeCode: 0,
@@ -140,6 +141,7 @@ function readValue(fields: AttributeFields, kind: Kind, { reader, context, scope
       reader.appendInt64(fields.ints);
       break;
     case 'strings':
+      reader.charge(1);
       fields.strings.push(reader.bytes());
       break;
     case 'tensors':

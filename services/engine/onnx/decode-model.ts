@@ -145,6 +145,7 @@ function readOpsetImport(reader: MessageReader, imports: Map<string, number>): v
 }
 
 function readFunction(reader: MessageReader, context: DecodeContext): FunctionDefinition {
+  reader.charge(32);
   const record = emptyGraphRecord();
   let [name, domain, overload] = ['', '', ''];
   const attributeNames: string[] = [];

@@ -102,6 +102,7 @@ export function elementType(code: number, where: string): DataType {
 }
 
 function readFields(reader: MessageReader): TensorFields {
+  reader.charge(8);
   const fields: TensorFields = {
     name: '',
     dims: [],
@@ -140,6 +141,7 @@ function readField(fields: TensorFields, reader: MessageReader): void {
     case 3:
       throw new EngineError('model_unsupported', `tensor '${fields.name}' is stored in segments, which onnxruntime does not read either.`);
     case 6:
+      reader.charge(1);
       fields.strings.push(reader.bytes());
       break;
     case 8:

@@ -32,7 +32,7 @@ export function parseExternalData(tensor: string, entries: ReadonlyMap<string, s
 }
 
 /** What forbids a location; undefined when it may be used. Containment in the folder is checked again on the real path. */
-export function problemWithLocation(location: string): string | undefined {
+function problemWithLocation(location: string): string | undefined {
   if (location.includes('\0')) return 'contains a NUL character';
   if (location.includes('\\')) return 'contains a backslash';
   if (location.startsWith('/')) return 'is an absolute path';

@@ -108,6 +108,7 @@ function readGraphField(record: GraphRecord, reader: MessageReader, context: Dec
 }
 
 export function readNodeRecord(reader: MessageReader): NodeRecord {
+  reader.charge(16);
   const record: NodeRecord = {
     name: '',
     opType: '',
@@ -158,6 +159,7 @@ function readNodeField(record: NodeRecord, reader: MessageReader): void {
 }
 
 export function readValueRecord(reader: MessageReader): ValueRecord {
+  reader.charge(4);
   let name = '';
   let typeReader: MessageReader | undefined;
   let docString: string | undefined;
@@ -182,6 +184,7 @@ export function readValueRecord(reader: MessageReader): ValueRecord {
 }
 
 function readAnnotation(reader: MessageReader): QuantizationAnnotation {
+  reader.charge(4);
   let tensorName = '';
   const parameterTensorNames = new Map<string, string>();
   const unknown = new UnknownFields();

@@ -2,4 +2,3 @@
 export { decodeModel, decodeModelFile, externalDataLocations } from './decode-model.js';
 export { encodeModel } from './encode-model.js';
 export { type EncodedFile, type EncodeFileOptions, encodeModelFile } from './encode-model-file.js';
-export { irVersionMax, opsetVersionMax } from './supported-versions.js';

@@ -47,7 +47,7 @@ export class MessageReader {
   next(): boolean {
     const at = this.valueEnd;
     if (at === this.range.end) return false;
-    this.input.budget.chargeField();
+    this.input.budget.charge(1);
     this.fieldStart = at;
     this.parse(() => {
       const reader = this.input.readerAt(at);
@@ -147,12 +147,18 @@ export class MessageReader {
 
   /** The whole field with its tag, for carrying it through unread. */
   encodedField(): Uint8Array {
+    this.input.budget.chargeUnknown(this.valueEnd - this.fieldStart);
     return this.input.bytes(this.fieldStart, this.valueEnd - this.fieldStart);
   }
 
   /** The whole message, for carrying it through unread. */
   encodedMessage(): Uint8Array {
     return this.input.bytes(this.range.start, this.byteLength);
+  }
+
+  /** Pays for an object made of this message beyond its fields; see DecodeBudget. */
+  charge(units: number): void {
+    this.input.budget.charge(units);
   }
 
   malformed(what: string): MalformedMessage {

@@ -249,8 +249,6 @@ export const onnxOperators = {
   SimplifiedLayerNormalization: traits(1, 'normalization'),
 } as const satisfies Record<string, OperatorTraits>;
 
-export type OpType = keyof typeof onnxOperators;
-
 /** ai.onnx.ml up to version 5. */
 export const machineLearningOperators = {
   ArrayFeatureExtractor: traits(1, 'data-movement'),

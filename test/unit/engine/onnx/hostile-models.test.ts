@@ -194,12 +194,18 @@ describe('sizes that are only declared', () => {
     expect(outcome(Uint8Array.of(0x08, 8, 0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f, 0))).toBe('model_invalid');
   });
 
-  test('a million empty messages are refused before they become objects', () => {
-    const graph = new BinaryWriter()
-      .tag(7, WireType.LengthDelimited)
-      .bytes(new Uint8Array(2e6).map((_, i) => (i % 2 ? 0 : 0x72)))
-      .finish();
-    expect(outcome(Buffer.concat([Uint8Array.of(8, 8), graph]))).not.toBe('accepted');
+  /** A model whose graph is `count` times the same field. */
+  const repeated = (field: Uint8Array, count: number): Uint8Array => {
+    const graph = new Uint8Array(field.length * count);
+    for (let at = 0; at < graph.length; at += field.length) graph.set(field, at);
+    return new BinaryWriter().tag(1, WireType.Varint).int64(8).tag(7, WireType.LengthDelimited).bytes(graph).finish();
+  };
+
+  test.each([
+    ['nodes of 5 bytes', Uint8Array.of(0x0a, 3, 0x22, 1, 65), 400_000],
+    ['empty annotations', Uint8Array.of(0x72, 0), 1_300_000],
+  ])('%s that would take gigabytes of objects are refused', (_name, field, count) => {
+    expect(() => decodeModel(repeated(field, count))).toThrow(expect.objectContaining({ code: 'model_unsupported' }));
   });
 
   test('a file above the limit is refused unread', () => {
@@ -250,10 +256,10 @@ describe('nesting', () => {
     );
   });
 
-  test('a chain of 100,000 nodes in reverse order is sorted', () => {
+  test('a chain of 20,000 nodes in reverse order is sorted', () => {
     const model = denseModel();
     const { graph } = model;
-    const values = Array.from({ length: 100_000 }, (_, i) => new Value(`v${i}`));
+    const values = Array.from({ length: 20_000 }, (_, i) => new Value(`v${i}`));
     const [first] = graph.inputs;
     const last = values.at(-1);
     if (!first || !last) throw new Error('the sample model has changed');
@@ -262,7 +268,7 @@ describe('nesting', () => {
     graph.outputs.push(last);
     const decoded = decodeModel(encodeModel(model));
     verifyModel(decoded);
-    expect(decoded.graph.nodes.at(-1)?.outputs[0]?.name).toBe('v99999');
+    expect(decoded.graph.nodes.at(-1)?.outputs[0]?.name).toBe('v19999');
   });
 });
 
@@ -278,7 +284,7 @@ describe('damage', () => {
         for (const [at, byte] of changes) damaged[at % damaged.length] = byte;
         survives(damaged);
       }),
-      { numRuns: 3000 },
+      { numRuns: 1500 },
     );
   });
 
@@ -289,7 +295,7 @@ describe('damage', () => {
         survives(bytes.slice(0, from));
         survives(Buffer.concat([bytes.slice(0, to), bytes.slice(from)]));
       }),
-      { numRuns: 1000 },
+      { numRuns: 500 },
     );
   });
 
