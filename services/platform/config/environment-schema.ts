@@ -19,7 +19,9 @@ export const environmentSchema = Type.Object({
   LATHE_HOST: Type.String({ description: 'Address the API listens on.', default: '127.0.0.1', minLength: 1 }),
   LATHE_PORT: Type.Integer({ description: 'Port the API listens on; 0 takes a free one.', default: 8080, minimum: 0, maximum: 65_535 }),
   LATHE_PUBLIC_URL: text('URL under which clients reach the API, used in links; default http://<host>:<port>.', { pattern: '^https?://' }),
-  LATHE_API_KEY: secret('The first API key, in place of a random one.'),
+  LATHE_API_KEY: secret('The first API key, in place of a random one: a Lathe key, or any text of 16 characters or more.', {
+    minLength: 16,
+  }),
   LATHE_DATA_DIR: Type.String({
     description: 'Folder of everything kept on this machine: embedded database, blobs, scratch.',
     default: '.lathe',

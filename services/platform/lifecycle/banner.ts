@@ -5,12 +5,14 @@ import { redactUrl } from './redact-url.js';
 
 export interface BannerFacts {
   readonly url: string;
+  /** The key in clear when it was made or given at this start. */
+  readonly apiKey: string | null;
   readonly installation: Installation;
   readonly roles: readonly string[];
 }
 
-export function bannerText({ url, installation, roles }: BannerFacts): string {
-  const { config, embedded, apiKey } = installation;
+export function bannerText({ url, apiKey, installation, roles }: BannerFacts): string {
+  const { config, embedded } = installation;
   const base = config.publicUrl ?? url;
   const storage = config.storage.kind === 's3' ? `S3 bucket ${config.storage.bucket}` : 'this machine';
   const queue = config.queue.redisUrl === undefined ? 'Postgres' : redactUrl(config.queue.redisUrl);

@@ -1,15 +1,12 @@
-/** Everything that must be true before a process may start: a database that answers, its schema, a first API key. */
+/** What must be true before a process may start: a database that answers, with the schema of this release. */
 import { type Config, type ConfigWithDatabase, childEnvironment } from '../config/index.js';
 import { type EmbeddedPostgres, migrate, useEmbeddedPostgres } from '../database-server/index.js';
-import { bootstrapInstallation, openDatabase } from '../db/index.js';
 import type { Logger } from '../observability/index.js';
 import { migrateQueueSchema } from '../queue/index.js';
 
 export interface Installation {
   readonly config: ConfigWithDatabase;
   readonly embedded: boolean;
-  /** The key in clear when it was made or given at this start. */
-  readonly apiKey: string | null;
   /** Stops the embedded database when nobody else uses it. */
   release(): Promise<void>;
 }
@@ -26,8 +23,7 @@ export async function prepareInstallation(config: Config, { logger, onDatabaseFa
     const databaseUrl = embedded?.url ?? config.databaseUrl ?? '';
     const applied = await migrate({ url: databaseUrl, ...(config.queue.redisUrl === undefined ? { afterwards: migrateQueueSchema } : {}) });
     if (applied.length > 0) logger.info({ migrations: applied }, 'database migrated');
-    const apiKey = await bootstrap(databaseUrl, config.firstApiKey);
-    return { config: { ...config, databaseUrl }, embedded: embedded !== undefined, apiKey, release: async () => embedded?.release() };
+    return { config: { ...config, databaseUrl }, embedded: embedded !== undefined, release: async () => embedded?.release() };
   } catch (error) {
     await embedded?.release();
     throw error;
@@ -41,16 +37,7 @@ async function startEmbedded(dataDir: string, logger: Logger, onFailed: (error: 
   return server;
 }
 
-async function bootstrap(url: string, givenKey: string | undefined): Promise<string | null> {
-  const database = openDatabase({ url, poolSize: 1 });
-  try {
-    return (await bootstrapInstallation(database, givenKey)).apiKey;
-  } finally {
-    await database.close();
-  }
-}
-
-/** What a supervised process sees: the database as found, and not the first key, which it has no use for. */
+/** What a supervised process sees: the database as found. */
 export function supervisedEnvironment(config: ConfigWithDatabase, logFormat: 'json' | 'text'): Record<string, string> {
-  return childEnvironment({ DATABASE_URL: config.databaseUrl, LATHE_API_KEY: undefined, LATHE_LOG_FORMAT: logFormat });
+  return childEnvironment({ DATABASE_URL: config.databaseUrl, LATHE_LOG_FORMAT: logFormat });
 }

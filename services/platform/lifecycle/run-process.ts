@@ -3,6 +3,7 @@ import closeWithGrace from 'close-with-grace';
 import { type Config, ConfigError, type ConfigWithDatabase, loadConfig, type ProcessRole } from '../config/index.js';
 import { createLogger, createRegistry, type Logger, type Registry } from '../observability/index.js';
 import { bannerText } from './banner.js';
+import { ensureFirstApiKey } from './first-api-key.js';
 import { type Installation, prepareInstallation } from './installation.js';
 import { Readiness } from './readiness.js';
 import { ShutdownStack } from './shutdown-stack.js';
@@ -35,10 +36,11 @@ export async function runProcess(role: ProcessRole, start: StartProcess): Promis
     const installation = supervised ? undefined : await prepareAlone(config, logger, { stack, stop });
     const known = installation?.config ?? { ...config, databaseUrl: config.databaseUrl ?? '' };
     const onShutdown = (name: string, close: () => Promise<unknown>) => stack.push(name, close);
+    const apiKey = role === 'api' ? await ensureFirstApiKey(known) : null;
     const started = await start({ config: known, logger, registry: createRegistry(role), readiness, onShutdown });
     if (readiness.state === 'starting') readiness.state = 'ready';
     logger.info({ url: started?.url }, 'ready');
-    announce({ role, url: started?.url, installation });
+    announce({ role, url: started?.url, apiKey, installation });
   } catch (err) {
     logger.fatal({ err }, 'could not start');
     await stack.close();
@@ -108,16 +110,19 @@ function closeInOrder({ config, logger, stack, readiness, supervised }: Ending):
   return graceful.close;
 }
 
-function announce({
-  role,
-  url,
-  installation,
-}: {
-  role: ProcessRole;
-  url: string | undefined;
-  installation: Installation | undefined;
-}): void {
-  const message: ReadyMessage = { type: 'ready', ...(url === undefined ? {} : { url }) };
-  if (installation === undefined) process.send?.(message);
-  else if (role === 'api' && url !== undefined) process.stderr.write(bannerText({ url, installation, roles: [role] }));
+interface Announcement {
+  readonly role: ProcessRole;
+  readonly url: string | undefined;
+  readonly apiKey: string | null;
+  /** Undefined: the supervisor has it, and shows the banner. */
+  readonly installation: Installation | undefined;
+}
+
+function announce({ role, url, apiKey, installation }: Announcement): void {
+  if (installation === undefined) {
+    const message: ReadyMessage = { type: 'ready', ...(url === undefined ? {} : { url }), ...(apiKey === null ? {} : { apiKey }) };
+    process.send?.(message);
+  } else if (url !== undefined) {
+    process.stderr.write(bannerText({ url, apiKey, installation, roles: [role] }));
+  }
 }

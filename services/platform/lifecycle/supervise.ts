@@ -48,7 +48,7 @@ export async function supervise(config: Config): Promise<void> {
       stack.push(role, async () => processes[index]?.stop(config.shutdownGraceMs + KILL_AFTER_MS));
     }
     const [api] = await Promise.all(processes.map((managed) => managed.start()));
-    process.stderr.write(bannerText({ url: api?.url ?? '', installation, roles }));
+    process.stderr.write(bannerText({ url: api?.url ?? '', apiKey: api?.apiKey ?? null, installation, roles }));
   } catch (err) {
     logger.fatal({ err }, 'could not start');
     await stack.close();

@@ -4,10 +4,14 @@ import Value from 'typebox/value';
 
 export const SUPERVISED_FLAG = '--supervised';
 
-const ready = Type.Object({ type: Type.Literal('ready'), url: Type.Optional(Type.String()) });
+const ready = Type.Object({
+  type: Type.Literal('ready'),
+  url: Type.Optional(Type.String()),
+  apiKey: Type.Optional(Type.String()),
+});
 const stop = Type.Object({ type: Type.Literal('stop') });
 
-/** From a process: it accepts work; the API says where. */
+/** From a process: it accepts work. The API says where, and with which key when that is to be shown. */
 export type ReadyMessage = Static<typeof ready>;
 /** To a process: finish what you have begun and exit. A message, because Windows has no SIGTERM and Ctrl-C reaches everybody. */
 export type StopMessage = Static<typeof stop>;

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { findFreePort, isRunning } from '../../support/processes.js';
 import { ServiceProcess } from '../../support/service-process.js';
+import { createTestDatabase } from '../../support/test-database.js';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 const roles = ['api', 'worker', 'webhooks'];
@@ -76,6 +77,41 @@ describe('npm start with nothing set', () => {
     expect(closed).toEqual([...roles, 'database server']);
     expect(pids.filter(isRunning)).toEqual([]);
     expect(existsSync(path.join(dataDir, 'postgres/data/postmaster.pid'))).toBe(false);
+  });
+});
+
+describe('LATHE_ROLE=api with a database of its own', () => {
+  it('runs the API alone, in this one process, brings the schema and takes the given key', async () => {
+    const database = await createTestDatabase({ empty: true });
+    const port = await findFreePort();
+    const key = `key-${'x'.repeat(20)}`;
+    const dataDir = await mkdtemp(path.join(tmpdir(), 'lathe-role-'));
+    const settings = {
+      LATHE_ROLE: 'api',
+      DATABASE_URL: database.url,
+      LATHE_API_KEY: key,
+      LATHE_PORT: String(port),
+      LATHE_DATA_DIR: dataDir,
+    };
+    const service = ServiceProcess.spawn(settings);
+    try {
+      await service.ready();
+      expect(service.pidsOf('api')).toEqual([service.child.pid]);
+      expect(new Set(service.log.map(({ pid }) => pid))).toEqual(new Set([service.child.pid]));
+      const headers = { authorization: `Bearer ${key}` };
+      expect((await fetch(`http://127.0.0.1:${port}/v1/jobs`, { headers })).status).toBe(200);
+      expect(service.messages).toContain('the one in LATHE_API_KEY');
+      expect(service.messages).not.toContain(key);
+      expect(service.messages).not.toContain(new URL(database.url).password);
+      expect(existsSync(path.join(dataDir, 'postgres'))).toBe(false);
+      service.child.kill('SIGTERM');
+      expect(await service.exited).toBe(0);
+    } finally {
+      service.child.kill('SIGKILL');
+      await service.exited;
+      await database.drop();
+      await rm(dataDir, { recursive: true, force: true });
+    }
   });
 });
 
