@@ -13,7 +13,6 @@ export interface EngineChildOptions {
 }
 
 const stderrTailChars = 8 * 1024;
-/** The API and the database stay quick while a job computes. */
 const niceness = 5;
 
 export class EngineChild {
@@ -56,7 +55,6 @@ export class EngineChild {
     this.exited.then(() => {
       this.gone = true;
     });
-    if (child.pid !== undefined) lowerPriority(child.pid);
   }
 
   get pid(): number | undefined {
@@ -81,6 +79,15 @@ export class EngineChild {
     if (this.process.connected) this.process.send(message, () => undefined);
   }
 
+  /** The API and the database stay quick while this process computes. */
+  yieldCpu(): void {
+    try {
+      if (this.process.pid !== undefined) setPriority(this.process.pid, niceness);
+    } catch {
+      // Not permitted here, or gone already: only a courtesy.
+    }
+  }
+
   /** To the whole group. */
   kill(signal: 'SIGTERM' | 'SIGKILL'): void {
     if (this.process.pid === undefined || this.gone) return;
@@ -102,11 +109,3 @@ export class EngineChild {
   }
 }
 const sigtermGraceMaxMs = 5_000;
-
-function lowerPriority(pid: number): void {
-  try {
-    setPriority(pid, niceness);
-  } catch {
-    // Not permitted here, or gone already: only a courtesy.
-  }
-}
