@@ -8,6 +8,8 @@ export interface OutputFidelity {
   readonly max_abs_error: number | null;
   /** Elements where one side is finite and the other is not, or both are not and differ. */
   readonly non_finite: number;
+  /** Elements that are the same NaN or infinity in both; left out of the other numbers. */
+  readonly non_finite_alike: number;
 }
 
 /** Float64 sums of squares cannot tell more: equal outputs are given this instead of infinity, which JSON lacks. */
@@ -26,6 +28,7 @@ export class OutputFidelityAccumulator {
   private maxAbsError = 0;
   private finite = 0;
   private nonFinite = 0;
+  private nonFiniteAlike = 0;
 
   /** The first `count` elements of both. */
   add(reference: ArrayLike<number>, artifact: ArrayLike<number>, count = reference.length): void {
@@ -35,7 +38,8 @@ export class OutputFidelityAccumulator {
   private addPair(r: number, a: number): void {
     const error = r - a;
     if (!Number.isFinite(error)) {
-      if (!Object.is(r, a)) this.nonFinite += 1;
+      if (Object.is(r, a)) this.nonFiniteAlike += 1;
+      else this.nonFinite += 1;
       return;
     }
     this.finite += 1;
@@ -48,8 +52,9 @@ export class OutputFidelityAccumulator {
   }
 
   get result(): OutputFidelity {
-    if (this.finite === 0) return { sqnr_db: null, cosine: null, max_abs_error: null, non_finite: this.nonFinite };
-    return { sqnr_db: this.sqnr(), cosine: this.cosine(), max_abs_error: this.maxAbsError, non_finite: this.nonFinite };
+    const counts = { non_finite: this.nonFinite, non_finite_alike: this.nonFiniteAlike };
+    if (this.finite === 0) return { sqnr_db: null, cosine: null, max_abs_error: null, ...counts };
+    return { sqnr_db: this.sqnr(), cosine: this.cosine(), max_abs_error: this.maxAbsError, ...counts };
   }
 
   private sqnr(): number {

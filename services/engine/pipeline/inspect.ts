@@ -2,10 +2,13 @@
 
 import { EngineError } from '../engine-errors.js';
 import { countMacs, inspectModel, type ModelInspection } from '../inspection/index.js';
+import type { Model, Tensor } from '../ir/index.js';
 import { decodeModelFile } from '../onnx/index.js';
 import { describeCpu } from '../runtime/cpu.js';
-import { observeShapes } from '../runtime/observe-shapes.js';
-import { createOrtRuntime } from '../runtime/ort-session.js';
+import { declaredInputs } from '../runtime/graph-interface.js';
+import { inferStaticShapes, observeShapes } from '../runtime/observe-shapes.js';
+import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
+import { proposeSampleInputs } from '../runtime/sample-inputs.js';
 import { describeEnvironment } from './environment.js';
 import { generatedSource } from './evaluation-source.js';
 import { describeModelFiles } from './model-files.js';
@@ -29,25 +32,44 @@ export interface InspectResult {
   readonly environment: Environment;
 }
 
+/** Above this a model is only described: loading it to see its shapes would take more memory than the file. */
+const WEIGHT_BYTES_TO_RUN_MAX = 256 * 2 ** 20;
+
 /** Throws EngineError when the file is not readable ONNX. */
 export async function inspect({ modelPath, scratch }: InspectRequest): Promise<InspectResult> {
   const model = decodeModelFile(modelPath);
   const files = await describeModelFiles(modelPath);
   const runtime = createOrtRuntime({ scratch });
-  const common = {
-    bytes: files.bytes,
-    sha256: files.sha256,
-    structure: inspectModel(model),
-    environment: describeEnvironment(describeCpu(), runtime),
-  };
+  const structure = inspectModel(model);
+  const common = { bytes: files.bytes, sha256: files.sha256, structure, environment: describeEnvironment(describeCpu(), runtime) };
   try {
-    const session = await runtime.open(modelPath);
-    const source = await generatedSource(model, session).finally(() => session.close());
-    const { shapes } = await observeShapes(runtime, { model, feeds: source.first, scratch });
-    const sizes = Object.fromEntries([...source.first].map(([name, tensor]) => [name, tensor.dims]));
-    return { ...common, macs: countMacs(model, shapes), shapes: sizes, warnings: [] };
+    const runs = structure.weight_bytes <= WEIGHT_BYTES_TO_RUN_MAX;
+    const { feeds, shapes } = runs ? await observed(runtime, model, modelPath) : await inferred(runtime, model);
+    const macs = countMacs(model, shapes);
+    const sizes = Object.fromEntries([...feeds].map(([name, tensor]) => [name, tensor.dims]));
+    const warnings =
+      macs.unknown.length > 0 ? [`macs: ${macs.unknown.length} nodes are not counted, because their shapes are not known.`] : [];
+    return { ...common, macs, shapes: sizes, warnings };
   } catch (error) {
     if (!(error instanceof EngineError)) throw error;
     return { ...common, macs: null, shapes: {}, warnings: [`macs: ${error.message}`] };
   }
+}
+
+interface ShapesForFeeds {
+  readonly feeds: ReadonlyMap<string, Tensor>;
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+}
+
+async function observed(runtime: OrtRuntime, model: Model, modelPath: string): Promise<ShapesForFeeds> {
+  const session = await runtime.open(modelPath);
+  const { first: feeds } = await generatedSource(model, session).finally(() => session.close());
+  return { feeds, shapes: (await observeShapes(runtime, { model, feeds })).shapes };
+}
+
+async function inferred(runtime: OrtRuntime, model: Model): Promise<ShapesForFeeds> {
+  const feeds = proposeSampleInputs(model, declaredInputs(model)).make(0);
+  const found = await inferStaticShapes(runtime, { model, feeds });
+  if (!found) throw new EngineError('model_unsupported', 'the runtime infers no shapes for this model without its weights.');
+  return { feeds, shapes: found.shapes };
 }

@@ -80,11 +80,11 @@ async function evaluatePair(
 async function macsOf(
   runtime: OrtRuntime,
   model: Model,
-  { samples, scratch }: { samples: { readonly first: ReadonlyMap<string, Tensor> }; scratch: string },
+  { samples }: { readonly samples: { readonly first: ReadonlyMap<string, Tensor> } },
   warnings: string[],
 ): Promise<number | null> {
   try {
-    const { shapes } = await observeShapes(runtime, { model, feeds: samples.first, scratch });
+    const { shapes } = await observeShapes(runtime, { model, feeds: samples.first });
     return countMacs(model, shapes).total;
   } catch (error) {
     warnings.push(`macs: not counted (${error instanceof Error ? error.message : String(error)})`);

@@ -165,10 +165,12 @@ function warningsOf(
     warnings.push('fidelity: measured on generated inputs; give a data set for numbers that stand for your data.');
   if (!samples.labelled) warnings.push('metrics: null, because no labels were given.');
   if (fidelity && fidelity.sqnr_db === null)
-    warnings.push('fidelity: sqnr_db, cosine and max_abs_error are null, because no output holds floats.');
+    warnings.push('fidelity: sqnr_db, cosine and max_abs_error are null, because no output holds finite floats.');
   if (fidelity && fidelity.top1_agreement === null)
     warnings.push('fidelity: top1_agreement is null, because no output holds class scores or classes.');
   if (fidelity && fidelity.non_finite > 0) warnings.push(`fidelity: ${fidelity.non_finite} output elements are finite in one model only.`);
+  const alike = fidelity?.outputs.reduce((sum, output) => sum + output.non_finite_alike, 0) ?? 0;
+  if (alike > 0) warnings.push(`fidelity: ${alike} output elements are not finite in the source itself; they are left out.`);
   const unfused = measurements.fusion?.unfused.length ?? 0;
   if (unfused > 0) warnings.push(`fusion: ${unfused} operators compute in float on weights that are dequantized at every run.`);
   const quantized = plan.steps.some((step) => step.method === 'dynamic-int8');

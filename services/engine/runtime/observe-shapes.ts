@@ -1,13 +1,9 @@
 /** Sizes of the intermediate values of a model for given inputs: inferred by the runtime without weights, observed by a run where that fails. */
-import { randomUUID } from 'node:crypto';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { EngineError } from '../engine-errors.js';
 import { cloneModel } from '../ir/clone-model.js';
 import { elementCount, type Graph, integerValues, type Model, Node, type Shape, type Tensor, Value } from '../ir/index.js';
 import { NameAuthority } from '../ir/name-authority.js';
 import { graphsWithin } from '../ir/traversal.js';
-import { decodeModelFile } from '../onnx/index.js';
 import type { Runtime } from './execution-session.js';
 import { inlineTakenBranches } from './inline-branches.js';
 import { isExchanged } from './ort-tensors.js';
@@ -22,24 +18,32 @@ export interface ObservedShapes {
 export interface ObserveRequest {
   readonly model: Model;
   readonly feeds: ReadonlyMap<string, Tensor>;
-  /** Existing private folder for temporary files. */
-  readonly scratch: string;
 }
 
 /** Larger constants become graph inputs for the inference: their contents cannot decide a shape worth knowing. */
 const SHAPE_CONSTANT_ELEMENTS_MAX = 4096;
 
-/** Sizes that the runtime infers or shows for `feeds`; activations are never returned, only their sizes. Throws what running throws. */
+/** Sizes that the runtime infers or shows for `feeds`; activations are never returned, only their sizes. */
 export async function observeShapes(runtime: Runtime, request: ObserveRequest): Promise<ObservedShapes> {
   const shapes = new ShapeTable();
   for (const [name, tensor] of request.feeds) shapes.set(name, tensor.dims);
-  /** The runtime writes no facts for the insides of branches. */
+  /** Inference does not show the insides of branches. */
   const flat = { ...request, model: await inlineTakenBranches(runtime, request.model, request.feeds) };
-  const inferred = await inferShapes(runtime, flat);
-  if (inferred) for (const graph of graphsWithin(inferred.graph)) collectTypes(graph, shapes);
+  await inferShapes(runtime, flat, shapes);
   const missing = producedNames(flat.model.graph).filter((name) => !shapes.has(name));
   if (missing.length > 0) await runForShapes(runtime, { ...flat, names: missing, shapes });
-  const all = [...graphsWithin(request.model.graph)].flatMap(producedNames);
+  return described(request.model, shapes);
+}
+
+/** The same from the runtime's inference alone: no weights are loaded and nothing is run. null when the runtime refuses the model in that form. */
+export async function inferStaticShapes(runtime: Runtime, request: ObserveRequest): Promise<ObservedShapes | null> {
+  const shapes = new ShapeTable();
+  for (const [name, tensor] of request.feeds) shapes.set(name, tensor.dims);
+  return (await inferShapes(runtime, request, shapes)) ? described(request.model, shapes) : null;
+}
+
+function described(model: Model, shapes: ShapeTable): ObservedShapes {
+  const all = [...graphsWithin(model.graph)].flatMap(producedNames);
   return { shapes: shapes.agreed(), unknown: [...new Set(all)].filter((name) => !shapes.has(name)) };
 }
 
@@ -71,37 +75,29 @@ function isConcrete(shape: Shape): shape is readonly number[] {
   return shape.every((size) => typeof size === 'number');
 }
 
-function collectTypes(graph: Graph, shapes: ShapeTable): void {
-  const produced = graph.nodes.flatMap((node) => node.outputs).filter((value) => value !== null);
-  for (const value of produced) {
-    if (value.type?.kind === 'tensor' && value.type.shape && isConcrete(value.type.shape)) shapes.set(value.name, value.type.shape);
-  }
-}
-
 /**
- * The model as the runtime writes it after inference, without weights; null when it does not load in that form
- * (some kernels want their weights as constants).
+ * Opens the model without weights and with every value as an output: the runtime says of outputs what it inferred.
+ * False when it does not load in that form (some kernels want their weights as constants). Its word for a scalar is its
+ * word for an unknown shape, so those stay open.
  */
-async function inferShapes(runtime: Runtime, { model, feeds, scratch }: ObserveRequest): Promise<Model | null> {
-  const path = join(scratch, `shapes-${randomUUID()}.onnx`);
+async function inferShapes(runtime: Runtime, { model, feeds }: ObserveRequest, shapes: ShapeTable): Promise<boolean> {
   try {
-    const session = await runtime.open(skeleton(model, feeds), { optimization: 'disabled', threads: 1, optimizedModelPath: path });
+    const session = await runtime.open(skeleton(model, feeds), { optimization: 'disabled', threads: 1 });
+    for (const { name, shape } of session.outputs) if (shape && shape.length > 0 && isConcrete(shape)) shapes.set(name, shape);
     await session.close();
-    return decodeModelFile(path);
+    return true;
   } catch (error) {
-    if (error instanceof EngineError) return null;
+    if (error instanceof EngineError) return false;
     throw error;
-  } finally {
-    await rm(path, { force: true });
   }
 }
 
-/** A copy with the sizes of the feeds on its inputs, no other claims about sizes, and large constants as inputs. */
+/** A copy with the sizes of the feeds on its inputs, every value as an output of open type, and large constants as inputs. */
 function skeleton(model: Model, feeds: ReadonlyMap<string, Tensor>): Model {
   const copy = cloneModel(model);
-  for (const graph of graphsWithin(copy.graph)) {
-    for (const value of graph.nodes.flatMap((node) => node.outputs)) if (value) value.type = withoutShape(value);
-  }
+  const produced = copy.graph.nodes.flatMap((node) => node.outputs).filter((value) => value !== null);
+  for (const value of produced) value.type = null;
+  copy.graph.outputs.splice(0, Number.POSITIVE_INFINITY, ...produced);
   for (const input of copy.graph.inputs) {
     const feed = feeds.get(input.name);
     if (feed) input.type = { kind: 'tensor', dataType: feed.dataType, shape: feed.dims };
@@ -116,40 +112,52 @@ function skeleton(model: Model, feeds: ReadonlyMap<string, Tensor>): Model {
   return copy;
 }
 
-function withoutShape({ type }: Value): Value['type'] {
-  return type?.kind === 'tensor' ? { kind: 'tensor', dataType: type.dataType, shape: null } : type;
-}
+/** Their outputs have no shape. */
+const nonTensorOperators: ReadonlySet<string> = new Set([
+  'SequenceConstruct',
+  'SequenceEmpty',
+  'SequenceInsert',
+  'SequenceErase',
+  'SequenceMap',
+  'SplitToSequence',
+  'Optional',
+  'ZipMap',
+]);
 
-/** Runs once with a Shape node behind each named value: only the sizes leave the runtime. */
+/** Runs once with a Shape node behind each named value: only the sizes leave the runtime. Values that refuse one stay unknown. */
 async function runForShapes(
   runtime: Runtime,
   { model, feeds, names, shapes }: ObserveRequest & { names: readonly string[]; shapes: ShapeTable },
 ): Promise<void> {
   const copy = cloneModel(model);
-  const wanted = new Set(names);
-  const authority = new NameAuthority(copy);
-  const observed = new Map<string, string>();
-  for (const node of [...copy.graph.nodes]) {
+  const sizeOf = addShapeOutputs(copy, new Set(names));
+  if (sizeOf.size === 0) return;
+  try {
+    const session = await runtime.open(copy, { optimization: 'disabled' });
+    try {
+      const sizes = await session.run(feeds, [...sizeOf.keys()]);
+      for (const [name, size] of sizes) shapes.set(sizeOf.get(name) ?? name, integerValues(size));
+    } finally {
+      await session.close();
+    }
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error;
+  }
+}
+
+/** Names of the new outputs, each with the name of the value whose size it is. */
+function addShapeOutputs(model: Model, wanted: ReadonlySet<string>): Map<string, string> {
+  const authority = new NameAuthority(model);
+  const sizeOf = new Map<string, string>();
+  for (const node of [...model.graph.nodes]) {
+    if (nonTensorOperators.has(node.opType)) continue;
     for (const value of node.outputs) {
       if (!value || !wanted.has(value.name) || (value.type !== null && value.type.kind !== 'tensor')) continue;
       const size = new Value(authority.valueName(`${value.name}_shape`), { kind: 'tensor', dataType: 'int64', shape: [null] });
-      copy.graph.insertAfter(
-        node,
-        new Node({ opType: 'Shape', name: authority.nodeName('observe_shape'), inputs: [value], outputs: [size] }),
-      );
-      copy.graph.outputs.push(size);
-      observed.set(size.name, value.name);
+      model.graph.append(new Node({ opType: 'Shape', name: authority.nodeName('observe_shape'), inputs: [value], outputs: [size] }));
+      model.graph.outputs.push(size);
+      sizeOf.set(size.name, value.name);
     }
   }
-  if (observed.size === 0) return;
-  const session = await runtime.open(copy, { optimization: 'disabled' });
-  try {
-    const sizes = await session.run(feeds, [...observed.keys()]);
-    for (const [sizeName, name] of observed) {
-      const size = sizes.get(sizeName);
-      if (size) shapes.set(name, integerValues(size));
-    }
-  } finally {
-    await session.close();
-  }
+  return sizeOf;
 }

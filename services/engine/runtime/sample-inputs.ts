@@ -31,12 +31,10 @@ const namedLike = {
  * masks one, states zero, indices inside the tables they select from. Throws EngineError `model_unsupported` when no size works.
  */
 export async function findSampleInputs(model: Model, session: ExecutionSession): Promise<SampleMaker> {
-  const bounds = new Map(model.graph.inputs.map((value) => [value.name, indexBound(model.graph, value)] as const));
   let refusal: unknown;
   for (const size of OPEN_AXIS_SIZES) {
-    const shapes: InputShapes = new Map(session.inputs.map((input) => [input.name, concreteShape(input, size)]));
-    if ([...shapes.values()].some((dims) => elementCount(dims) > ELEMENTS_MAX)) continue;
-    const maker = makerFor(session.inputs, shapes, bounds);
+    const maker = proposeSampleInputs(model, session.inputs, size);
+    if ([...maker.shapes.values()].some((dims) => elementCount(dims) > ELEMENTS_MAX)) continue;
     try {
       await session.run(maker.make(0));
       return maker;
@@ -52,6 +50,13 @@ export async function findSampleInputs(model: Model, session: ExecutionSession):
     {},
     { cause: refusal },
   );
+}
+
+/** The same without trying whether the model runs with them: batch 1, `openSize` for the other open axes. */
+export function proposeSampleInputs(model: Model, inputs: readonly InputOutputInfo[], openSize: number = OPEN_AXIS_SIZES[0]): SampleMaker {
+  const bounds = new Map(model.graph.inputs.map((value) => [value.name, indexBound(model.graph, value)] as const));
+  const shapes: InputShapes = new Map(inputs.map((input) => [input.name, concreteShape(input, openSize)]));
+  return makerFor(inputs, shapes, bounds);
 }
 
 function hasOpenAxes(inputs: readonly InputOutputInfo[]): boolean {

@@ -16,7 +16,7 @@ import {
   inspect,
   type ProgressEvent,
 } from '../../../services/engine/index.js';
-import { bytesInMemory, float32Values, type Model, type Tensor } from '../../../services/engine/ir/index.js';
+import { type ByteSource, bytesInMemory, float32Values, type Model, type Tensor } from '../../../services/engine/ir/index.js';
 import { decodeModelFile, encodeModelFile } from '../../../services/engine/onnx/index.js';
 import { createOrtRuntime } from '../../../services/engine/runtime/ort-session.js';
 import { buildModel, classifier } from '../../support/build-model.js';
@@ -206,6 +206,30 @@ describe('evaluate, benchmark and inspect', () => {
       warnings: [],
     });
     expect(await readdir(of.scratch)).toEqual([]);
+  });
+
+  /** The weights of a large model must not pass through memory only to be counted. */
+  test('inspecting a model of 300 MiB grows the process by less than half of it and still counts', async () => {
+    const folder = await temporaryFolder();
+    const width = 8960;
+    const zeros: ByteSource = {
+      byteLength: width * width * 4,
+      read: () => new Uint8Array(width * width * 4),
+      *chunks() {
+        for (let row = 0; row < width; row++) yield new Uint8Array(width * 4);
+      },
+    };
+    const large = buildModel({
+      inputs: [{ name: 'x', shape: ['n', width] }],
+      outputs: [{ name: 'y', shape: ['n', width] }],
+      constants: { w: { dataType: 'float32', dims: [width, width], data: zeros } },
+      nodes: [{ opType: 'MatMul', inputs: ['x', 'w'], outputs: ['y'] }],
+    });
+    encodeModelFile(large, join(folder, 'large.onnx'));
+    const before = process.resourceUsage().maxRSS;
+    const result = await inspect({ modelPath: join(folder, 'large.onnx'), scratch: folder });
+    expect(result).toMatchObject({ macs: { total: width * width }, shapes: { x: [1, width] }, warnings: [] });
+    expect((process.resourceUsage().maxRSS - before) / 1024).toBeLessThan(150);
   });
 });
 

@@ -62,14 +62,14 @@ describe('OutputFidelityAccumulator', () => {
     ]) {
       const accumulator = new OutputFidelityAccumulator();
       accumulator.add(values, values);
-      expect(accumulator.result).toEqual({ sqnr_db: SQNR_MAX_DB, cosine: 1, max_abs_error: 0, non_finite: 0 });
+      expect(accumulator.result).toEqual({ sqnr_db: SQNR_MAX_DB, cosine: 1, max_abs_error: 0, non_finite: 0, non_finite_alike: 0 });
     }
   });
 
   test('NaN and infinity that both models give are no error; those of one alone are counted', () => {
     const accumulator = new OutputFidelityAccumulator();
     accumulator.add([Number.NaN, Number.NEGATIVE_INFINITY, 1], [Number.NaN, Number.NEGATIVE_INFINITY, 1]);
-    expect(accumulator.result).toMatchObject({ non_finite: 0, max_abs_error: 0 });
+    expect(accumulator.result).toMatchObject({ non_finite: 0, non_finite_alike: 2, max_abs_error: 0 });
     accumulator.add([1, Number.POSITIVE_INFINITY], [Number.NaN, Number.NEGATIVE_INFINITY]);
     expect(accumulator.result.non_finite).toBe(2);
   });

@@ -10,7 +10,7 @@ import { temporaryFolder } from '../../../support/temporary-folder.js';
 
 async function observe(model: Model, feeds: Record<string, Tensor>) {
   const scratch = await temporaryFolder();
-  const observed = await observeShapes(createOrtRuntime({ scratch }), { model, feeds: new Map(Object.entries(feeds)), scratch });
+  const observed = await observeShapes(createOrtRuntime({ scratch }), { model, feeds: new Map(Object.entries(feeds)) });
   expect(await readdir(scratch)).toEqual([]);
   return observed;
 }
@@ -35,6 +35,20 @@ describe('observeShapes', () => {
     const { shapes } = await observe(model, { x: float32Tensor([6], [0, 1, 0, 2, 3, 0]) });
     expect(shapes.get('n')).toEqual([1, 3]);
     expect(shapes.get('y')).toEqual([3, 1]);
+  });
+
+  test('sequences between tensors do not hide the shapes of the tensors', async () => {
+    const model = buildModel({
+      inputs: [{ name: 'x', shape: ['n', 4] }],
+      outputs: [{ name: 'y', shape: null }],
+      nodes: [
+        { opType: 'Relu', inputs: ['x'], outputs: ['r'] },
+        { opType: 'SequenceConstruct', inputs: ['r', 'x'], outputs: ['s'] },
+        { opType: 'ConcatFromSequence', inputs: ['s'], outputs: ['y'], attributes: { axis: attributeOf.int(1) } },
+      ],
+    });
+    const { shapes, unknown } = await observe(model, { x: float32Tensor([2, 4], new Float32Array(8)) });
+    expect([shapes.get('r'), shapes.get('y'), unknown]).toEqual([[2, 4], [2, 8], ['s']]);
   });
 
   test('a stale shape in the model does not win over the true one', async () => {
