@@ -31,7 +31,7 @@ export interface WeightSummary {
   readonly bytes: number;
 }
 
-/** JSON-ready; field names are those of the API. */
+/** JSON-ready; field names are those of the API. Lists hold at most 1,000 entries, names at most 1,000 characters. */
 export interface ModelInspection {
   readonly ir_version: number;
   /** Version of the ONNX operator set; 0 when the model imports none. */
@@ -75,10 +75,10 @@ export function inspectModel(model: Model, externalData: readonly string[] = [])
   return {
     ir_version: model.irVersion,
     opset: model.opset,
-    opsets: Object.fromEntries([...model.opsetImports].map(([domain, version]) => [domain || 'ai.onnx', version])),
-    producer: { name: model.producerName, version: model.producerVersion },
-    inputs: model.graph.inputs.filter((value) => !model.graph.initializers.has(value)).map(describeValue),
-    outputs: model.graph.outputs.map(describeValue),
+    opsets: Object.fromEntries(listed([...model.opsetImports]).map(([domain, version]) => [clipped(domain) || 'ai.onnx', version])),
+    producer: { name: clipped(model.producerName), version: clipped(model.producerVersion) },
+    inputs: listed(model.graph.inputs.filter((value) => !model.graph.initializers.has(value))).map(describeValue),
+    outputs: listed(model.graph.outputs).map(describeValue),
     nodes: nodes.length,
     subgraphs: graphs.length - 1 - model.functions.length,
     operators: histogram(nodes),
@@ -86,23 +86,37 @@ export function inspectModel(model: Model, externalData: readonly string[] = [])
     weight_bytes: inspected.reduce((sum, { bytes }) => sum + bytes, 0),
     weights,
     quantization: quantizationState(model),
-    external_data: externalData,
-    functions: [...functions],
-    unknown_domains: [...new Set(unknown.map(({ domain }) => domain))].filter(
+    external_data: listed(externalData),
+    functions: listed([...functions]),
+    unknown_domains: listed([...new Set(unknown.map(({ domain }) => clipped(domain)))]).filter(
       (domain) => !isKnownDomain(domain) && !functionDomains.has(domain),
     ),
-    unknown_operators: [...new Set(unknown.map(({ domain, opType }) => operatorName(domain, opType)))],
+    unknown_operators: listed([...new Set(unknown.map(({ domain, opType }) => operatorName(domain, opType)))]),
   };
 }
 
-function operatorName(domain: string, opType: string): string {
-  return domain === '' ? opType : `${domain}::${opType}`;
+/** A hostile model may have a million inputs, or a name of a gigabyte; its description stays small. */
+const listedMax = 1000;
+
+function listed<T>(entries: readonly T[]): readonly T[] {
+  return entries.slice(0, listedMax);
 }
 
-function describeValue({ name, type }: Value): ValueDescription {
-  if (type?.kind === 'tensor' || type?.kind === 'sparse-tensor')
-    return { name, kind: type.kind, data_type: type.dataType, shape: type.shape };
-  return { name, kind: type?.kind ?? 'unknown', data_type: null, shape: null };
+function clipped(name: string): string {
+  return name.slice(0, listedMax);
+}
+
+function operatorName(domain: string, opType: string): string {
+  return clipped(domain === '' ? opType : `${domain}::${opType}`);
+}
+
+function describeValue({ name: fullName, type }: Value): ValueDescription {
+  const name = clipped(fullName);
+  if (type?.kind !== 'tensor' && type?.kind !== 'sparse-tensor') {
+    return { name, kind: type?.kind ?? 'unknown', data_type: null, shape: null };
+  }
+  const shape = type.shape && listed(type.shape).map((size) => (typeof size === 'string' ? clipped(size) : size));
+  return { name, kind: type.kind, data_type: type.dataType, shape };
 }
 
 function histogram(nodes: readonly Node[]): Record<string, number> {
@@ -111,7 +125,7 @@ function histogram(nodes: readonly Node[]): Record<string, number> {
     const name = operatorName(domain, opType);
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
-  return Object.fromEntries([...counts].sort(([nameA, a], [nameB, b]) => b - a || (nameA < nameB ? -1 : 1)));
+  return Object.fromEntries(listed([...counts].sort(([nameA, a], [nameB, b]) => b - a || (nameA < nameB ? -1 : 1))));
 }
 
 /** Every constant tensor of the model: initializers, sparse ones, and the tensors that nodes carry as attributes. */
@@ -150,14 +164,12 @@ function parameterCount(model: Model, nodes: readonly Node[], weights: Partial<R
     if (!typesWithoutParameters.has(dataType)) count += weights[dataType]?.elements ?? 0;
   }
   // MatMulNBits packs 8 / bits weights into each uint8 element of its input B.
+  const constants = new Map([...allGraphs(model)].flatMap((graph) => [...graph.initializers]));
   for (const node of nodes) {
     if (node.opType !== 'MatMulNBits') continue;
-    const packed = packedWeight(model, node);
+    const weight = node.inputs[1];
+    const packed = weight && constants.get(weight);
     if (packed) count += elementCount(packed.dims) * (8 / intAttribute(node, 'bits', 4) - 1);
   }
   return count;
-}
-
-function packedWeight(model: Model, node: Node): Tensor | undefined {
-  return node.graph?.constant(node.inputs[1] ?? null) ?? model.graph.constant(node.inputs[1] ?? null);
 }

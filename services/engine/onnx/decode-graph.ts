@@ -20,7 +20,8 @@ export function buildGraph(record: GraphRecord, context: DecodeContext, outer: S
   for (const annotation of record.annotations) graph.quantizationAnnotations.push(annotation);
   const scope = new Scope(record.name, outer);
   for (const input of record.inputs) graph.inputs.push(scope.declare(newValue(input), 'input'));
-  for (const tensor of record.initializers) addInitializer(graph, scope, tensor);
+  const inputs = new Set(graph.inputs);
+  for (const tensor of record.initializers) addInitializer(graph, tensor, { scope, inputs });
   for (const sparse of record.sparseInitializers) addSparseInitializer(graph, scope, sparse);
   const outputsOfNodes = record.nodes.map((node) =>
     node.outputs.map((name) => (name === '' ? null : scope.declare(new Value(name), 'output of a node'))),
@@ -49,11 +50,11 @@ function describe(value: Value | undefined, { type, docString, metadata, unknown
   value.unknownFields ??= unknownFields;
 }
 
-function addInitializer(graph: Graph, scope: Scope, tensor: Tensor): void {
+function addInitializer(graph: Graph, tensor: Tensor, { scope, inputs }: { scope: Scope; inputs: ReadonlySet<Value> }): void {
   const { name = '', ...constant } = tensor;
   const input = scope.own(name);
   // Until IR version 3 each initializer is a graph input too; since then that means "the caller may override it".
-  const value = input && graph.isInput(input) && !graph.initializers.has(input) ? input : scope.declare(new Value(name), 'initializer');
+  const value = input && inputs.has(input) && !graph.initializers.has(input) ? input : scope.declare(new Value(name), 'initializer');
   value.type ??= { kind: 'tensor', dataType: tensor.dataType, shape: tensor.dims };
   graph.initializers.set(value, constant);
 }

@@ -71,7 +71,19 @@ function openModel(path: string): number {
   }
 }
 
+/** Names and shapes from the file stand in messages; a name may be as long as the file. */
+const messageLengthMax = 600;
+
 function decode(input: ByteInput, resolveExternal: ExternalDataResolver): Model {
+  try {
+    return decodeInput(input, resolveExternal);
+  } catch (error) {
+    if (!(error instanceof EngineError) || error.message.length <= messageLengthMax) throw error;
+    throw new EngineError(error.code, `${error.message.slice(0, messageLengthMax)}...`, {}, { cause: error.cause });
+  }
+}
+
+function decodeInput(input: ByteInput, resolveExternal: ExternalDataResolver): Model {
   refuseOtherFormats(input.bytes(0, Math.min(signatureBytes, input.byteLength)));
   const context: DecodeContext = { resolveExternal, decodeSubgraph: (reader, scope) => decodeGraph(reader, context, scope) };
   const reader = new MessageReader(input, { start: 0, end: input.byteLength }, 'ModelProto');

@@ -8,19 +8,30 @@ import { declaredValues, type Graph, type Model, NameAuthority } from '../ir/ind
  */
 export function renameShadowingValues(model: Model): void {
   let names: NameAuthority | undefined;
-  const visit = (graph: Graph, outer: ReadonlySet<string>) => {
-    const withSubgraphs = graph.nodes.filter((node) => node.attributes.size > 0 && node.subgraphs.length > 0);
-    if (outer.size === 0 && withSubgraphs.length === 0) return;
-    const visible = new Set(outer);
+  const visit = (graph: Graph, outer: VisibleNames | null) => {
+    const subgraphs = graph.nodes.flatMap((node) => (node.attributes.size > 0 ? node.subgraphs : []));
+    if (!outer && subgraphs.length === 0) return;
+    const visible = new VisibleNames(outer);
     for (const value of declaredValues(graph)) {
-      if (outer.has(value.name)) {
+      if (outer?.has(value.name)) {
         names ??= new NameAuthority(model);
         value.name = names.valueName(value.name);
       }
-      visible.add(value.name);
+      visible.names.add(value.name);
     }
-    for (const node of withSubgraphs) for (const subgraph of node.subgraphs) visit(subgraph, visible);
+    for (const subgraph of subgraphs) visit(subgraph, visible);
   };
-  visit(model.graph, new Set());
-  for (const definition of model.functions) visit(definition.body, new Set());
+  visit(model.graph, null);
+  for (const definition of model.functions) visit(definition.body, null);
+}
+
+/** Names of a graph and the graphs around it; linked, as copying them for each of many branches would be quadratic. */
+class VisibleNames {
+  readonly names = new Set<string>();
+
+  constructor(private readonly outer: VisibleNames | null) {}
+
+  has(name: string): boolean {
+    return this.names.has(name) || (this.outer?.has(name) ?? false);
+  }
 }

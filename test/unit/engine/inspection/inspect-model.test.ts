@@ -64,6 +64,19 @@ test('an initializer that callers may override is not asked of them', () => {
   expect(inspectModel(model).inputs.map((input) => input.name)).toEqual(['x']);
 });
 
+test('the description of a hostile model stays small', () => {
+  const model = denseModel();
+  for (let i = 0; i < 2000; i++) {
+    model.graph.inputs.push(new Value(`in${i}`));
+    model.graph.append(new Node({ opType: `Op${i}${'x'.repeat(5000)}`, domain: `domain${i}`, inputs: [], outputs: [] }));
+  }
+  model.producerName = 'p'.repeat(1e6);
+  const inspection = inspectModel(model);
+  expect(inspection.nodes).toBe(2002);
+  expect(inspection.inputs).toHaveLength(1000);
+  expect(JSON.stringify(inspection).length).toBeLessThan(3e6);
+});
+
 test('weights packed for MatMulNBits count as the weights they are', () => {
   const graph = new Graph('packed');
   const packed = graph.addInitializer('packed', tensorOf('uint8', [8, 1, 16], new Uint8Array(128)));

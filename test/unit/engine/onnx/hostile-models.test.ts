@@ -6,7 +6,7 @@ import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { EngineError, type EngineErrorCode } from '../../../../services/engine/engine-errors.js';
-import { type Attribute, attributeOf, Graph, Node, Value, verifyModel } from '../../../../services/engine/ir/index.js';
+import { type Attribute, attributeOf, float32Tensor, Graph, Node, Value, verifyModel } from '../../../../services/engine/ir/index.js';
 import { decodeModel, decodeModelFile, encodeModel } from '../../../../services/engine/onnx/index.js';
 import { branchingModel, denseModel, kitchenSinkModel, modelOf, tensorValue } from './sample-models.js';
 
@@ -212,6 +212,31 @@ describe('sizes that are only declared', () => {
     const path = join(folder, 'limit.onnx');
     writeFileSync(path, encodeModel(denseModel()));
     expect(() => decodeModelFile(path, { bytesMax: 10 })).toThrow(expect.objectContaining({ code: 'model_unsupported' }));
+  });
+});
+
+describe('work that must not grow with the square of the file', () => {
+  test('20,000 inputs that are initializers, as before IR version 4', () => {
+    const model = denseModel();
+    for (let i = 0; i < 20_000; i++) model.graph.inputs.push(model.graph.addInitializer(`w${i}`, float32Tensor([], [i])));
+    expect(decodeModel(encodeModel(model)).graph.inputs).toHaveLength(20_001);
+  });
+
+  test('5,000 branches beside 20,000 values that they could see', () => {
+    const model = denseModel();
+    for (let i = 0; i < 20_000; i++) model.graph.addInitializer(`w${i}`, float32Tensor([], [i]));
+    for (let i = 0; i < 5_000; i++) {
+      const body = new Graph('body');
+      body.append(new Node({ opType: 'Identity', inputs: [model.graph.inputs[0] ?? null], outputs: [new Value('inner')] }));
+      model.graph.append(new Node({ opType: 'If', inputs: [], outputs: [], attributes: { then_branch: attributeOf.graph(body) } }));
+    }
+    expect(decodeModel(encodeModel(model)).graph.nodes).toHaveLength(5_002);
+  });
+
+  test('a name of a megabyte does not make a message of a megabyte', () => {
+    const model = denseModel();
+    model.graph.outputs.push(new Value('n'.repeat(1e6)));
+    expect(messageFor(encodeModel(model)).length).toBeLessThan(1000);
   });
 });
 

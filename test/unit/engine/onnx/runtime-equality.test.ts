@@ -11,7 +11,7 @@ const folder = mkdtempSync(join(tmpdir(), 'lathe-equality-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 type Feeds = Record<string, Tensor>;
-const options: InferenceSession.SessionOptions = { graphOptimizationLevel: 'all', intraOpNumThreads: 1, logSeverityLevel: 4 };
+const options: InferenceSession.SessionOptions = { graphOptimizationLevel: 'all', intraOpNumThreads: 2, logSeverityLevel: 4 };
 
 /** Deterministic feeds in [-1, 1), every symbolic size `symbolicSize`; undefined when an input is no tensor of numbers. */
 function feedsFor(session: InferenceSession, symbolicSize: number): Feeds | undefined {
