@@ -25,7 +25,6 @@ import { reshapeThroughUnary } from './reshape-through-unary.js';
 import { scatterToConcat } from './scatter-to-concat.js';
 import { sharedInitializers } from './shared-initializers.js';
 import { gatherSimplification, sliceSimplification } from './slice-simplification.js';
-import { slicesToSplit } from './slices-to-split.js';
 import { transposeBelowConcat, transposeMerging } from './transpose-merging.js';
 import { unfoldToConv } from './unfold-to-conv.js';
 import { makeNodeNamesUnique } from './unique-node-names.js';
@@ -37,7 +36,6 @@ const passes: readonly Pass[] = [
   gatherSimplification,
   gatherToReshape,
   gatherUnsqueezeMerging,
-  slicesToSplit,
   reshapeMerging,
   transposeBelowConcat,
   transposeMerging,

@@ -125,11 +125,6 @@ export class ModelEditor {
     return new Node({ opType, domain, name, inputs, outputs: [output], attributes: attributes ?? node.attributes });
   }
 
-  /** One node that makes the outputs of several, which are to be removed in the same patch; named after the first. */
-  replacementOf(nodes: readonly Node[], options: Omit<NodeOptions, 'name'>): Node {
-    return new Node({ ...options, name: nodes[0]?.name ?? '' });
-  }
-
   /**
    * Whether readers of `from` may read `to` instead. A graph output keeps its name, so `to` must then be made by a
    * node of the same graph that can take the name over.

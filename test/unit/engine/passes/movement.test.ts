@@ -5,7 +5,6 @@ import { buildModel, type NodeSpec } from '../../../support/build-model.js';
 import { cleaned, expectSameOutputs, operators } from './clean-up-oracle.js';
 
 const y = { name: 'y', shape: null };
-const z = { name: 'z', shape: null };
 const ints = (...values: number[]): Tensor => int64Tensor([values.length], values);
 const sizes = [{ n: 1 }, { n: 3 }];
 
@@ -134,30 +133,6 @@ describe('slices, gathers and scatters', () => {
     outputs: [output],
   });
   const cut = { axis: ints(1), as: ints(0), ae: ints(2), bs: ints(2), be: int64Tensor([1], [2n ** 63n - 1n]), cs: ints(1), ce: ints(4) };
-
-  test.each([10, 12, 13, 17])('consecutive slices are one Split in operator set %i', (opset) =>
-    expectOperators(
-      {
-        shape: ['n', 6],
-        opset,
-        constants: { axis: cut.axis, as: cut.as, ae: cut.ae, bs: cut.bs, be: cut.be },
-        outputs: [y, z],
-        nodes: [slice('x', 'z', 'b'), slice('x', 'y', 'a')],
-      },
-      ['Split'],
-    ),
-  );
-
-  test('slices that overlap or leave a gap stay slices', () =>
-    expectOperators(
-      {
-        shape: ['n', 6],
-        constants: { axis: cut.axis, as: cut.as, ae: cut.ae, cs: cut.cs, ce: cut.ce },
-        outputs: [y, z],
-        nodes: [slice('x', 'y', 'a'), slice('x', 'z', 'c')],
-      },
-      ['Slice', 'Slice'],
-    ));
 
   test('a slice of a slice is one slice', () =>
     expectOperators(
