@@ -39,17 +39,22 @@ export function downloadArtifact(app: Api, deps: DownloadDeps): void {
     },
   };
   const config = { scope: 'artifacts:read', exemptFromPressure: true } as const;
-  app.get('/v1/artifacts/:id/content', { config, schema }, async (request, reply) => {
-    const { tenantId } = request.principal;
-    const artifact = await findArtifact(deps, tenantId, request.params.id);
-    const tag = strongTag(artifact.sha256);
-    describe(reply, artifact, tag);
-    if (noneMatchHits(request.headers['if-none-match'], tag)) return reply.code(304).send(null);
-    const address = request.query.proxy === true ? null : await presigned(deps, tenantId, artifact);
-    if (address !== null) return reply.header('Cache-Control', 'private, no-store').redirect(address, 307);
-    const header = ifRangeHolds(request.headers['if-range']?.toString(), tag) ? request.headers.range : undefined;
-    const range = parseByteRange(header, artifact.bytes);
-    return sendRange({ reply, deps, tenantId }, artifact, range);
+  // Not the HEAD route that comes by itself: that one would read the file to its end.
+  const route = { method: ['GET', 'HEAD'] as ['GET', 'HEAD'], url: '/v1/artifacts/:id/content', exposeHeadRoute: false, config, schema };
+  app.route({
+    ...route,
+    handler: async (request, reply) => {
+      const { tenantId } = request.principal;
+      const artifact = await findArtifact(deps, tenantId, request.params.id);
+      const tag = strongTag(artifact.sha256);
+      describe(reply, artifact, tag);
+      if (noneMatchHits(request.headers['if-none-match'], tag)) return reply.code(304).send(null);
+      const address = request.query.proxy === true ? null : await presigned(deps, tenantId, artifact);
+      if (address !== null) return reply.header('Cache-Control', 'private, no-store').redirect(address, 307);
+      const header = ifRangeHolds(request.headers['if-range']?.toString(), tag) ? request.headers.range : undefined;
+      const range = parseByteRange(header, artifact.bytes);
+      return sendRange({ reply, deps, tenantId }, artifact, range);
+    },
   });
 }
 
