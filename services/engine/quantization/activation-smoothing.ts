@@ -1,7 +1,7 @@
 /** Moves outlier channels of an activation into the weights, where each output channel has a scale of its own. */
 import type { ChannelStatistics } from './observed-activations.js';
 
-/** Weights that read one activation: [depth, channels] with the given strides. */
+/** Weights of a layer: [depth, channels] when axis 0 is reduced, [channels, depth] when axis 1 is. */
 export interface SmoothedWeight {
   readonly values: Float32Array;
   readonly depth: number;
@@ -13,9 +13,9 @@ export interface SmoothedWeight {
  * Exponents of the migration that are compared. s_k = max|x_k|^e / max|w_k|^(1-e) (SmoothQuant, arXiv 2211.10438, equation 4);
  * x_k / s_k goes into the product and s_k w_k into the codes, so the result is the same but for rounding.
  */
-const EXPONENTS = [0.5, 0.6, 0.7, 0.8, 0.9];
+const EXPONENTS = [0.5, 0.65, 0.8, 0.95];
 /** The predicted rounding noise must fall to this share: the division of the activation is one more operation. */
-const NOISE_SHARE_MAX = 0.5;
+const NOISE_SHARE_MAX = 0.6;
 const FACTOR_MAX = 64;
 const SMALLEST = 1e-6;
 
@@ -47,21 +47,31 @@ interface RowSummary {
   readonly power: Float64Array;
 }
 
-function weightAt({ values, depth, channels, reductionAxis }: SmoothedWeight, k: number, n: number): number {
-  return values[reductionAxis === 0 ? k * channels + n : n * depth + k] ?? 0;
+/** Calls `visit(k, n, w_kn)` for every weight in the order in which they lie in memory. */
+function eachWeight(
+  { values, depth, channels, reductionAxis }: SmoothedWeight,
+  visit: (k: number, n: number, value: number) => void,
+): void {
+  const columns = reductionAxis === 0 ? channels : depth;
+  for (let at = 0, row = 0, column = 0; at < values.length; at += 1) {
+    if (reductionAxis === 0) visit(row, column, values[at] ?? 0);
+    else visit(column, row, values[at] ?? 0);
+    column += 1;
+    if (column === columns) {
+      column = 0;
+      row += 1;
+    }
+  }
 }
 
 function rowSummary(weights: readonly SmoothedWeight[], depth: number): RowSummary {
   const largest = new Float64Array(depth);
   const power = new Float64Array(depth);
   for (const weight of weights) {
-    for (let k = 0; k < depth; k += 1) {
-      for (let n = 0; n < weight.channels; n += 1) {
-        const value = weightAt(weight, k, n);
-        largest[k] = Math.max(largest[k] ?? 0, Math.abs(value));
-        power[k] = (power[k] ?? 0) + value * value;
-      }
-    }
+    eachWeight(weight, (k, _, value) => {
+      largest[k] = Math.max(largest[k] ?? 0, Math.abs(value));
+      power[k] = (power[k] ?? 0) + value * value;
+    });
   }
   return { largest, power };
 }
@@ -87,11 +97,12 @@ function predictedNoise(
   }
   let squaredSteps = 0;
   for (const weight of weights) {
-    for (let n = 0; n < weight.channels; n += 1) {
-      let largest = 0;
-      for (let k = 0; k < weight.depth; k += 1) largest = Math.max(largest, Math.abs((factors[k] ?? 1) * weightAt(weight, k, n)));
-      squaredSteps += (largest / 127) ** 2;
-    }
+    const largest = new Float64Array(weight.channels);
+    eachWeight(weight, (k, n, value) => {
+      const size = Math.abs((factors[k] ?? 1) * value);
+      if (size > (largest[n] ?? 0)) largest[n] = size;
+    });
+    squaredSteps += largest.reduce((sum, value) => sum + (value / 127) ** 2, 0);
   }
   return (((high - low) / 255) ** 2 * weightPower + squaredSteps * activationPower) / 12;
 }
