@@ -1,7 +1,7 @@
 /** Multiply-accumulate operations of a model for given shapes; what cannot be counted is named, not guessed. */
 import { type Graph, graphAttribute, type Model, type Node, type Tensor, type Value } from '../ir/index.js';
 import { type OperatorCategory, operatorTraits } from '../ops/index.js';
-import { macFormulas } from './mac-formulas.js';
+import { type MacFormula, macFormulas } from './mac-formulas.js';
 
 export interface NodeMacs {
   /** Name of the node, or of its first output when it has none. */
@@ -65,12 +65,23 @@ function countNode(node: Node, known: Known): MacCount {
   if (!multiplying.has(category)) return nothing;
   const formula = macFormulas.get(`${node.domain}::${node.opType}`);
   if (!formula) return unknown('there is no formula for this operator');
-  const macs = formula(node, {
-    input: (index) => shapeOf(node.inputs[index], known),
-    output: (index) => shapeOf(node.outputs[index], known),
-  });
+  const macs = applyFormula(formula, node, known);
+  if (macs === undefined) return unknown('its attributes are not of the types the operator has');
   if (macs === null) return unknown('its shapes are not known');
   return { total: macs, perNode: macs === 0 ? [] : [{ node: labelOf(node), op_type, macs }], unknown: [] };
+}
+
+/** undefined when an attribute has the wrong type: the runtime would refuse such a node, but inspection comes before it. */
+function applyFormula(formula: MacFormula, node: Node, known: Known): number | null | undefined {
+  try {
+    return formula(node, {
+      input: (index) => shapeOf(node.inputs[index], known),
+      output: (index) => shapeOf(node.outputs[index], known),
+    });
+  } catch (error) {
+    if (error instanceof TypeError) return undefined;
+    throw error;
+  }
 }
 
 /** One branch runs: the larger count, and whatever is unknown in either. */

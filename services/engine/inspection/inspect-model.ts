@@ -5,7 +5,6 @@ import {
   type Dimension,
   dataTypes,
   elementCount,
-  intAttribute,
   type Model,
   type Node,
   type Tensor,
@@ -166,10 +165,15 @@ function parameterCount(model: Model, nodes: readonly Node[], weights: Partial<R
   // MatMulNBits packs 8 / bits weights into each uint8 element of its input B.
   const constants = new Map([...allGraphs(model)].flatMap((graph) => [...graph.initializers]));
   for (const node of nodes) {
-    if (node.opType !== 'MatMulNBits') continue;
-    const weight = node.inputs[1];
+    const weight = node.opType === 'MatMulNBits' ? node.inputs[1] : null;
     const packed = weight && constants.get(weight);
-    if (packed) count += elementCount(packed.dims) * (8 / intAttribute(node, 'bits', 4) - 1);
+    if (packed) count += elementCount(packed.dims) * (8 / packedBits(node) - 1);
   }
   return count;
+}
+
+/** 4 unless the node says otherwise; what it says was checked by nobody yet. */
+function packedBits(node: Node): number {
+  const bits = node.attributes.get('bits');
+  return bits?.kind === 'int' && (bits.value === 2n || bits.value === 8n) ? Number(bits.value) : 4;
 }

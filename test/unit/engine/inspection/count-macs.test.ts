@@ -238,6 +238,21 @@ describe('what cannot be counted is named, not guessed', () => {
     expect(counted({ op: 'DFT', inputs: [[1]], output: [1] }).unknown[0]?.reason).toMatch(/no formula/);
   });
 
+  test('an attribute of the wrong type', () => {
+    const attributes = { transA: attributeOf.float(1) };
+    expect(
+      counted({
+        op: 'Gemm',
+        inputs: [
+          [1, 1],
+          [1, 1],
+        ],
+        output: [1, 1],
+        attributes,
+      }).unknown[0]?.reason,
+    ).toMatch(/attributes/);
+  });
+
   test('operators that do not multiply and accumulate count as none', () => {
     for (const op of ['Relu', 'Reshape', 'Softmax', 'MaxPool'])
       expect(counted({ op, inputs: [null], output: [1] })).toEqual({ total: 0, perNode: [], unknown: [] });

@@ -88,6 +88,8 @@ test('weights packed for MatMulNBits count as the weights they are', () => {
     parameters: 32 * 8,
     quantization: { format: 'weight-only', weight_only_nodes: 1 },
   });
+  graph.nodes[0]?.attributes.set('bits', attributeOf.string('of another type'));
+  expect(inspectModel(new Model(graph)).parameters).toBe(32 * 8);
 });
 
 describe('quantization', () => {
