@@ -7,6 +7,7 @@ import { ensureFirstApiKey } from './first-api-key.js';
 import { type Installation, prepareInstallation } from './installation.js';
 import { Readiness } from './readiness.js';
 import { ShutdownStack } from './shutdown-stack.js';
+import { onStopSignals, stopSignals } from './stop-signals.js';
 import { isStopMessage, type ReadyMessage, SUPERVISED_FLAG } from './supervision-protocol.js';
 
 export interface ProcessContext {
@@ -85,23 +86,23 @@ interface Ending {
 
 /** Signals, a stop message, a lost supervisor and an uncaught error all end the same way. Returns how to begin it. */
 function closeInOrder({ config, logger, stack, readiness, supervised }: Ending): () => void {
-  const graceful = closeWithGrace(
-    {
-      delay: config.shutdownGraceMs,
-      logger: false,
-      skip: supervised ? ['SIGINT'] : [],
-      onTimeout: () => logger.error('grace is over, exiting'),
+  const onTimeout = () => logger.error('grace is over, exiting');
+  const graceful = closeWithGrace({ delay: config.shutdownGraceMs, logger: false, skip: [...stopSignals], onTimeout }, async ({ err }) => {
+    if (err) logger.fatal({ err }, 'unexpected error, shutting down');
+    else logger.info('shutting down');
+    readiness.state = 'stopping';
+    await stack.close();
+  });
+  onStopSignals({
+    first: () => graceful.close(),
+    again: (signal) => {
+      logger.error({ signal }, 'second signal, exiting');
+      process.exit(1);
     },
-    async ({ err, signal }) => {
-      if (err) logger.fatal({ err }, 'unexpected error, shutting down');
-      else logger.info({ signal }, 'shutting down');
-      readiness.state = 'stopping';
-      await stack.close();
-    },
-  );
+    // Ctrl-C and a closed terminal reach all processes; the order of the end is the supervisor's.
+    ignored: supervised ? ['SIGINT', 'SIGHUP'] : [],
+  });
   if (supervised) {
-    // Ctrl-C reaches the whole foreground group; the order of the end is the supervisor's.
-    process.on('SIGINT', () => undefined);
     process.on('message', (message) => {
       if (isStopMessage(message)) graceful.close();
     });

@@ -7,6 +7,7 @@ import { bannerText } from './banner.js';
 import { prepareInstallation, supervisedEnvironment } from './installation.js';
 import { ManagedProcess } from './managed-process.js';
 import { ShutdownStack } from './shutdown-stack.js';
+import { onStopSignals, stopSignals } from './stop-signals.js';
 
 /** In the order of stopping: no new requests, then no new jobs, then no new deliveries. */
 const roles: readonly ProcessRole[] = ['api', 'worker', 'webhooks'];
@@ -67,21 +68,22 @@ function endInOrder({ config, logger, stack, processes }: Supervision): () => vo
   const killAll = () => {
     for (const managed of processes) managed.kill();
   };
-  const graceful = closeWithGrace(
-    {
-      // Each process has the grace period to itself, and the database some time after them.
-      delay: (config.shutdownGraceMs + KILL_AFTER_MS) * roles.length + 30_000,
-      logger: false,
-      onSecondSignal: killAll,
-      onSecondError: killAll,
-      onTimeout: killAll,
+  // Each process has the grace period to itself, and the database some time after them.
+  const delay = (config.shutdownGraceMs + KILL_AFTER_MS) * roles.length + 30_000;
+  const ending = { delay, logger: false as const, skip: [...stopSignals], onSecondError: killAll, onTimeout: killAll };
+  const graceful = closeWithGrace(ending, async ({ err }) => {
+    if (err) logger.fatal({ err }, 'unexpected error, shutting down');
+    else logger.info('shutting down');
+    await stack.close();
+    logger.info('stopped');
+  });
+  onStopSignals({
+    first: () => graceful.close(),
+    again: (signal) => {
+      logger.error({ signal }, 'second signal, exiting');
+      killAll();
+      process.exit(1);
     },
-    async ({ err, signal }) => {
-      if (err) logger.fatal({ err }, 'unexpected error, shutting down');
-      else logger.info({ signal }, 'shutting down');
-      await stack.close();
-      logger.info('stopped');
-    },
-  );
+  });
   return graceful.close;
 }

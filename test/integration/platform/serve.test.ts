@@ -69,8 +69,12 @@ describe('npm start with nothing set', () => {
     expect((await get('/readyz')).status).toBe(200);
   });
 
-  it('SIGINT stops API, worker, webhooks and database in this order, with status 0, and leaves no process', async () => {
+  it('Ctrl-C under npm, which is two SIGINT, stops API, worker, webhooks and database in this order and leaves no process', async () => {
     const pids = roles.map((role) => service.pidsOf(role).at(-1) ?? 0);
+    for (const pid of pids) process.kill(pid, 'SIGINT');
+    service.child.kill('SIGINT');
+    const shuttingDown = expect.objectContaining({ name: 'lathe', msg: 'shutting down' });
+    await vi.waitFor(() => expect(service.log).toContainEqual(shuttingDown), { ...patient, interval: 5 });
     service.child.kill('SIGINT');
     expect(await service.exited).toBe(0);
     const closed = service.log.filter(({ name, msg }) => name === 'lathe' && msg === 'closed').map(({ step }) => step);
