@@ -2,7 +2,10 @@
 export { EngineError, type EngineErrorCode } from './engine-errors.js';
 export type { FidelityResult } from './evaluation/fidelity.js';
 export type { Metrics } from './evaluation/metrics.js';
+// To build a model in code, as `lathe sample` does.
+export { attributeOf, float32Tensor, Graph, Model, Node, Value } from './ir/index.js';
 export type { NodeChange, Target } from './method.js';
+export { encodeModel } from './onnx/index.js';
 export { type BenchmarkRequest, type BenchmarkResult, benchmark } from './pipeline/benchmark.js';
 export { type CompressRequest, type CompressResult, compress } from './pipeline/compress.js';
 export { type EvaluateRequest, type EvaluateResult, evaluate } from './pipeline/evaluate.js';
@@ -12,6 +15,3 @@ export type { CompressionPlan, CompressionStep, MethodName, MetricName, QualityG
 export type { Phase, ProgressEvent } from './pipeline/progress.js';
 export { type CompressionReport, type Environment, type ModelMeasurement, reportSchemaVersion } from './pipeline/report.js';
 export { type Cpu, describeCpu } from './runtime/cpu.js';
-// To build a model in code, as `lathe sample` does.
-export { attributeOf, float32Tensor, Graph, Model, Node, Value } from './ir/index.js';
-export { encodeModel } from './onnx/index.js';
