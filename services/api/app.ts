@@ -6,6 +6,7 @@ import { registerArtifacts } from './artifacts/index.js';
 import { registerDatasets } from './datasets/index.js';
 import type { ApiDeps } from './deps.js';
 import { registerHealth } from './health/index.js';
+import { Problem } from './http/problem.js';
 import type { Api } from './http/typed-app.js';
 import { registerJobs } from './jobs/index.js';
 import { registerMethods } from './methods/index.js';
@@ -33,6 +34,7 @@ export async function buildApp(deps: ApiDeps, { version }: { readonly version: s
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false, allErrors: true } },
   }).withTypeProvider<TypeBoxTypeProvider>() as unknown as Api;
 
+  app.addSchema(Problem);
   addRouteTable(app);
   addErrorHandler(app);
   addRequestLog(app, {

@@ -33,5 +33,7 @@ export function problem({ code, detail, instance, requestId, errors = [] }: Prob
   return { type: `/problems/${code}`, title, status, detail, instance, code, request_id: requestId, retryable, errors: [...errors] };
 }
 
-/** The error part of a route's `response` schema. */
-export const problemResponses = { '4xx': Problem, '5xx': Problem };
+/** The error part of a route's `response` schema; buildApp adds the schema that it refers to. */
+const ProblemReference = Type.Unsafe<Problem>({ $ref: 'Problem#' });
+const answer = { description: 'A problem (RFC 9457).', content: { 'application/problem+json': { schema: ProblemReference } } };
+export const problemResponses = { '4xx': answer, '5xx': answer };

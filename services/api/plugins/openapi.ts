@@ -8,6 +8,21 @@ const description = [
   'Errors are problem details (RFC 9457) with a stable `code`. Times are RFC 3339 in UTC. Lists are newest first; follow `next_cursor`.',
 ].join('\n\n');
 
+/** For the document only: the bodies of uploads are streams, which no schema checks. */
+const uploadBody = {
+  content: {
+    'application/octet-stream': { schema: { type: 'string', format: 'binary', description: 'The file itself.' } },
+    'multipart/form-data': {
+      schema: {
+        type: 'object',
+        properties: { name: { type: 'string' }, file: { type: 'string', format: 'binary' } },
+        required: ['file'],
+        additionalProperties: false,
+      },
+    },
+  },
+};
+
 export async function addOpenApi(app: Api, { version }: { readonly version: string }): Promise<void> {
   await app.register(swagger, {
     openapi: {
@@ -26,7 +41,8 @@ export async function addOpenApi(app: Api, { version }: { readonly version: stri
       const scope = route.config?.scope;
       const extra =
         scope === 'public' ? { security: [] } : { description: [schema?.description, scopeNote(scope)].filter(Boolean).join(' ') };
-      return { schema: { ...schema, ...extra }, url };
+      const upload = schema?.consumes?.includes('application/octet-stream') === true ? { body: uploadBody } : {};
+      return { schema: { ...schema, ...extra, ...upload }, url };
     },
     refResolver: { buildLocalReference: (json, _base, _fragment, index) => (typeof json.$id === 'string' ? json.$id : `schema-${index}`) },
   });
