@@ -1,6 +1,6 @@
 /** Common-subexpression elimination: deterministic nodes with the same operator, attributes and inputs become one. */
 import type { Attribute, Graph, Node, SparseTensor, Value, ValueType } from '../ir/index.js';
-import { isDeterministic } from './determinism.js';
+import { isDeterministic } from '../ops/index.js';
 import { tensorKey } from './model-editor.js';
 import type { GraphPass, PassScope } from './pass.js';
 

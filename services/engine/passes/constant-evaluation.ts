@@ -1,8 +1,8 @@
 /** Constant evaluation: nodes whose inputs are constants are run once, in one batch, through the runtime. Changes no node. */
 import { byteCount, type DataType, elementCount, Graph, Model, Node, type Tensor, Value } from '../ir/index.js';
 import { graphsWithin } from '../ir/traversal.js';
+import { isDeterministic } from '../ops/index.js';
 import type { Runtime } from '../runtime/execution-session.js';
-import { isDeterministic } from './determinism.js';
 import type { ModelFacts } from './model-facts.js';
 
 /** A result may be this much larger than the operands it comes from; a larger one is never worth storing, see constant-folding. */

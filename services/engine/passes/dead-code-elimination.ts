@@ -1,5 +1,6 @@
 /** Dead-code elimination: drops nodes whose outputs nobody reads, and initializers that no node reads. */
 import type { Graph, Node } from '../ir/index.js';
+import { operatorTraits } from '../ops/index.js';
 import { isOverridable } from './model-facts.js';
 import type { GraphPass, PassScope } from './pass.js';
 
@@ -7,6 +8,8 @@ import type { GraphPass, PassScope } from './pass.js';
 function deadNodes(graph: Graph, { editor }: Omit<PassScope, 'graph'>): Node[] {
   const dead = new Set<Node>();
   for (const node of [...graph.nodes].reverse()) {
+    // What an unknown operator does besides its outputs is its own affair.
+    if (!operatorTraits(node.domain, node.opType)) continue;
     const isRead = node.outputs.some(
       (output) => output && (editor.isGraphOutput(output) || output.consumers.some((reader) => !dead.has(reader))),
     );

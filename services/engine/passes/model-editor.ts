@@ -1,6 +1,6 @@
 /** The one writer of the passes: unique names, shared constants, and the application of patches. */
 import { createHash } from 'node:crypto';
-import { type Model, Node, type NodeOptions, type Tensor, Value } from '../ir/index.js';
+import { type Graph, type Model, Node, type NodeOptions, type Tensor, Value } from '../ir/index.js';
 import { declaredValues, graphsWithin } from '../ir/traversal.js';
 import type { NodeChange } from '../method.js';
 import { isOverridable, type ModelFacts } from './model-facts.js';
@@ -30,6 +30,7 @@ export class ModelEditor {
   private readonly names = new Map<string, number>();
   private readonly sharedConstants = new Map<string, Value>();
   private graphOutputs = new Set<Value>();
+  private readonly removed = new Set<Node>();
   readonly changes: NodeChange[] = [];
 
   constructor(
@@ -146,8 +147,31 @@ export class ModelEditor {
       for (const node of nodes) this.facts.inferNode(node);
     }
     for (const [from, to] of patch.redirect ?? []) this.redirect(from, to);
-    const gone = [...(patch.remove ?? []), ...(patch.replaced ?? [])];
-    if (gone.length > 0) graph.remove(gone);
+    for (const node of [...(patch.remove ?? []), ...(patch.replaced ?? [])]) this.detach(node);
+  }
+
+  isRemoved(node: Node): boolean {
+    return this.removed.has(node);
+  }
+
+  /** Takes the nodes that patches removed out of the node lists: once for many, as each removal walks the list of its graph. */
+  sweepRemoved(): void {
+    const byGraph = new Map<Graph, Node[]>();
+    for (const node of this.removed) {
+      if (!node.graph) continue;
+      const nodes = byGraph.get(node.graph) ?? [];
+      nodes.push(node);
+      byGraph.set(node.graph, nodes);
+    }
+    for (const [graph, nodes] of byGraph) graph.remove(nodes);
+    this.removed.clear();
+  }
+
+  /** The node reads nothing from now on, so that its operands look free to the next patch. */
+  private detach(node: Node): void {
+    this.removed.add(node);
+    if (node.subgraphs.length > 0) node.graph?.remove([node]);
+    else node.truncateInputs(0);
   }
 
   report(node: Node, action: NodeChange['action'], by: string, reason: string): void {

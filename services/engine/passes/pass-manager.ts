@@ -36,11 +36,12 @@ function sweep(graph: Graph, passes: ReadonlyMap<string, readonly Pass[]>, scope
   for (const node of [...graph.nodes]) {
     if (node.domain === '' && applyFirst(node, passes.get(node.opType) ?? [], passScope)) changed = true;
   }
+  scope.editor.sweepRemoved();
   return changed;
 }
 
 function applyFirst(node: Node, passes: readonly Pass[], scope: PassScope): boolean {
-  if (node.graph !== scope.graph) return false;
+  if (node.graph !== scope.graph || scope.editor.isRemoved(node)) return false;
   for (const pass of passes) {
     const patch = pass.rewrite(node, scope);
     if (!patch) continue;

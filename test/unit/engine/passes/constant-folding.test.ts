@@ -131,6 +131,20 @@ describe('constant folding', () => {
     expect(operators((await cleaned(model)).after)).toEqual(['Add', 'Add', 'Mystery', 'Mystery']);
   });
 
+  test('keeps an unknown operator whose output nobody reads, drops a known one', async () => {
+    const model = buildModel({
+      inputs: [x],
+      outputs: [y],
+      nodes: [
+        { opType: 'Mystery', domain: 'test.unknown', inputs: ['x'], outputs: ['seen'] },
+        { opType: 'Exp', inputs: ['x'], outputs: ['unseen'] },
+        { opType: 'Neg', inputs: ['x'], outputs: ['y'] },
+      ],
+    });
+    model.opsetImports.set('test.unknown', 1);
+    expect(operators((await cleaned(model)).after)).toEqual(['Mystery', 'Neg']);
+  });
+
   test('leaves a constant computation that the runtime refuses, and folds the others', async () => {
     const model = buildModel({
       inputs: [x],
