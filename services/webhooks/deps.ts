@@ -42,7 +42,7 @@ export async function startWebhookSender(config: ConfigWithDatabase, { log }: { 
     deliveries: webhookDeliveryRepository(database),
     sender: createHttpSender({ dispatcher, timeoutMs: webhooks.timeoutMs }),
     parseUrl: (text) => parseEgressUrl(text, allow),
-    publicUrl: config.publicUrl ?? null,
+    publicUrl: config.publicUrl ?? localUrl(config.http),
     retryDelaysMs: webhooks.retryDelaysMs,
     disableAfterMs: webhooks.disableAfterMs,
     claim: { leaseMs: webhooks.timeoutMs + leaseReserveMs, perUrlMax, failingThreshold, busyDelayMs },
@@ -78,4 +78,9 @@ export async function startWebhookSender(config: ConfigWithDatabase, { log }: { 
       await database.close();
     },
   };
+}
+
+/** Where the API listens, as far as this process can know; null when it took a free port. */
+function localUrl({ host, port }: ConfigWithDatabase['http']): string | null {
+  return port === 0 ? null : `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

@@ -58,7 +58,6 @@ export async function startWorker(config: ConfigWithDatabase, { log, engine }: W
     running,
     scratchRoot,
     heartbeatMs: jobs.heartbeatMs,
-    leaseMs: jobs.leaseMs,
     timeoutMs: jobs.timeoutMs,
     progressIntervalMs,
     threads: jobs.concurrency === 1 ? null : Math.max(1, Math.floor(availableParallelism() / jobs.concurrency)),

@@ -174,7 +174,8 @@ export async function finishLeased(tx: Db, lease: JobLease, ending: JobEnding): 
       finishedAt: new Date(),
       leaseUntil: null,
       workerId: null,
-      phase: kept.state === 'succeeded' ? null : (kept.error?.phase ?? null),
+      phase: kept.error?.phase ?? null,
+      ...(kept.state === 'succeeded' ? { progress: { fraction: 1, message: 'done', eta_seconds: 0 } } : {}),
       version: { increment: 1 },
     },
   });

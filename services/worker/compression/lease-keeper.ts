@@ -6,7 +6,6 @@ export interface LeaseKeeperOptions {
   readonly leases: Pick<JobLeaseRepository, 'renew'>;
   readonly lease: JobLease;
   readonly heartbeatMs: number;
-  readonly leaseMs: number;
   readonly onError: (error: unknown) => void;
 }
 
@@ -21,10 +20,9 @@ export interface LeaseKeeper {
   end(): void;
 }
 
-export function keepLease({ leases, lease, heartbeatMs, leaseMs, onError }: LeaseKeeperOptions): LeaseKeeper {
+export function keepLease({ leases, lease, heartbeatMs, onError }: LeaseKeeperOptions): LeaseKeeper {
   const controller = new AbortController();
   let reason: StopReason | null = null;
-  let renewedAt = performance.now();
   let busy = false;
   const stop = (why: StopReason) => {
     // A lost lease outranks the rest: nothing may be written any more.
@@ -34,16 +32,13 @@ export function keepLease({ leases, lease, heartbeatMs, leaseMs, onError }: Leas
   const check = async () => {
     if (busy) return;
     busy = true;
-    const askedAt = performance.now();
     try {
       const state = await leases.renew(lease);
       if (state === 'lost') stop('lease_lost');
-      else renewedAt = askedAt;
       if (state === 'cancel_requested') stop('canceled');
     } catch (error) {
+      // The database is away. The work goes on: if another worker takes the job over meanwhile, the epoch refuses what we write.
       onError(error);
-      // The database is away: after the lease another worker may have the job.
-      if (performance.now() - renewedAt > leaseMs) stop('lease_lost');
     } finally {
       busy = false;
     }

@@ -1,6 +1,7 @@
 /** The use case of the worker: claim a job, bring its files, run the engine, keep what it made, end the job exactly once. */
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '#contracts';
 import type { ClaimedJob, JobEnding, JobLeaseRepository } from '#platform/db';
 import type { EngineRun } from './engine-host.js';
@@ -19,7 +20,6 @@ export interface CompressionJobDeps {
   readonly running: RunningJobs;
   readonly scratchRoot: string;
   readonly heartbeatMs: number;
-  readonly leaseMs: number;
   /** Limit of jobs that name none. */
   readonly timeoutMs: number;
   readonly progressIntervalMs: number;
@@ -96,7 +96,7 @@ async function runAttempt(deps: CompressionJobDeps, attempt: Attempt): Promise<E
     }
   }
   if (keeper.reason() === 'lease_lost') return { outcome, decision: { kind: 'abandon' }, state: null };
-  return { outcome, decision, state: await apply(deps, claimed, decision) };
+  return { outcome, decision, state: await persistently(deps, () => apply(deps, claimed, decision)) };
 }
 
 /** Everything up to the exit of the engine's process. Never throws. */
@@ -137,8 +137,25 @@ async function storeAndFinish(
     decision.kind === 'fail'
       ? { state: 'failed', result, error: decision.error, artifacts, confirmStored }
       : { state: 'succeeded', result, error: null, artifacts, confirmStored };
-  return deps.leases.finish(claimed, ending);
+  return persistently(deps, () => deps.leases.finish(claimed, ending));
 }
+
+/**
+ * Hours of work do not end with a database that restarts just now. If a write was done although it failed here, the next try finds
+ * the lease gone.
+ */
+async function persistently<T>({ onError }: CompressionJobDeps, write: () => Promise<T>): Promise<T> {
+  for (const delayMs of writeRetryDelaysMs) {
+    try {
+      return await write();
+    } catch (error) {
+      onError(error);
+      await delay(delayMs);
+    }
+  }
+  return write();
+}
+const writeRetryDelaysMs = [250, 1_000, 3_000, 8_000];
 
 /** Decisions that leave nothing behind but a state. */
 async function apply(deps: CompressionJobDeps, claimed: ClaimedJob, decision: AttemptDecision): Promise<string | null> {
