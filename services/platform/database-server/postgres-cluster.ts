@@ -35,15 +35,24 @@ export interface RunningServer {
 
 /** Opens the cluster in `folder`; creates it when it is missing. Any number of processes may call this at once. */
 export async function openCluster(folder: string, binaries: PostgresBinaries, durable: boolean): Promise<PostgresCluster> {
-  if (!existsSync(path.join(folder, 'data'))) await createCluster(folder, binaries, durable);
-  await refuseOtherMajorVersion(folder);
-  const account = chooseAccount(path.join(folder, 'data'));
-  const password = await readFile(path.join(folder, 'password'), 'utf8').catch((cause: unknown) => {
-    throw new DatabaseServerError(`Cannot read the password of the embedded database in ${folder}: it belongs to another account.`, {
-      cause,
-    });
-  });
-  return { binaries, account, folder, password: password.trim(), durable };
+  if ((await readVersion(folder)) === undefined) await createCluster(folder, binaries, durable);
+  refuseOtherMajorVersion(folder, await readVersion(folder));
+  const password = await readFile(path.join(folder, 'password'), 'utf8');
+  return { binaries, account: chooseAccount(path.join(folder, 'data')), folder, password: password.trim(), durable };
+}
+
+/** The major version that wrote the cluster; undefined when there is none. */
+async function readVersion(folder: string): Promise<string | undefined> {
+  try {
+    return (await readFile(path.join(folder, 'data', 'PG_VERSION'), 'utf8')).trim();
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+    if (code === 'ENOENT') return undefined;
+    throw new DatabaseServerError(
+      `The embedded database in ${folder} belongs to another account (${String(code)}). Start as that account or as root, or set LATHE_DATA_DIR to another folder.`,
+      { cause },
+    );
+  }
 }
 
 /** initdb works in a sibling folder that is renamed when complete, so a killed or beaten start leaves no half cluster. */
@@ -103,8 +112,7 @@ async function runToEnd(account: PostgresAccount, call: { program: string; args:
   if (outcome !== '') throw new DatabaseServerError(`${path.basename(call.program)} failed (${outcome}): ${output.trim()}. ${waysOut}`);
 }
 
-async function refuseOtherMajorVersion(folder: string): Promise<void> {
-  const version = (await readFile(path.join(folder, 'data', 'PG_VERSION'), 'utf8')).trim();
+function refuseOtherMajorVersion(folder: string, version: string | undefined): void {
   if (version === MAJOR_VERSION) return;
   throw new DatabaseServerError(
     `The data in ${folder} was written by Postgres ${version}; this release brings Postgres ${MAJOR_VERSION}, which cannot read it. ` +

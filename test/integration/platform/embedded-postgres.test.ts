@@ -57,7 +57,7 @@ async function query(url: string, sql: string): Promise<Record<string, unknown>[
     await client.end().catch(() => undefined);
   }
 }
-async function useInProcess(prefix: string[] = []): Promise<{ child: ChildProcess; url: string; started: boolean }> {
+async function useInProcess(prefix: string[] = []): Promise<{ child: ChildProcess; url: string; started: boolean; error?: string }> {
   const [command = '', ...args] = [...prefix, process.execPath, '--conditions', 'source', '--import', 'tsx', program, dataDir];
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   children.push(child);
@@ -181,6 +181,14 @@ describe('embedded Postgres', () => {
     await chmod(dataDir, 0o755);
     await use();
     expect(await readFile(`/proc/${await postmaster()}/status`, 'utf8')).toMatch(/^CapEff:\s+0+$/m);
+  });
+
+  it.runIf(isRoot)('a normal user is told when the data belongs to another account', async () => {
+    await inFreshFolder();
+    await (await use()).release();
+    await chmod(dataDir, 0o755);
+    const { error } = await useInProcess(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--']);
+    expect(error).toMatch(/belongs to another account.*LATHE_DATA_DIR to another folder/);
   });
 
   it.runIf(isRoot)('works as a normal user', async () => {
