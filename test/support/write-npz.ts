@@ -24,15 +24,17 @@ export function npyBytes({ descr, shape, bytes, fortran = false }: ArraySpec): B
 
 export async function writeNpz(path: string, arrays: Readonly<Record<string, ArraySpec>>, { compress = false } = {}): Promise<void> {
   const zip = new ZipFile();
-  /** NumPy writes any name ("x:0"); yazl refuses some, so each goes in under a stand-in of the same length. */
-  const standIn = (name: string, index: number): string => `${index}`.padEnd(name.length, '~');
-  for (const [index, [name, array]] of Object.entries(arrays).entries()) {
-    zip.addBuffer(npyBytes(array), `${standIn(name, index)}.npy`, { compress });
-  }
+  /** NumPy writes any name ("x:0"); yazl refuses some, which go in under a stand-in of the same length. */
+  const standIns = new Map(
+    Object.keys(arrays).map((name, index) => [name, /^\w+$/.test(name) ? name : `${index}`.padEnd(name.length, '~')]),
+  );
+  for (const [name, array] of Object.entries(arrays)) zip.addBuffer(npyBytes(array), `${standIns.get(name)}.npy`, { compress });
   zip.end();
-  let text = (await buffer(zip.outputStream)).toString('latin1');
-  for (const [index, name] of Object.keys(arrays).entries()) text = text.replaceAll(`${standIn(name, index)}.npy`, `${name}.npy`);
-  await writeFile(path, text, 'latin1');
+  let bytes: Buffer = await buffer(zip.outputStream);
+  for (const [name, standIn] of standIns) {
+    if (standIn !== name) bytes = Buffer.from(bytes.toString('latin1').replaceAll(`${standIn}.npy`, `${name}.npy`), 'latin1');
+  }
+  await writeFile(path, bytes);
 }
 
 const bytesOf = (array: ArrayBufferView): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);

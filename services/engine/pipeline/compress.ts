@@ -143,6 +143,9 @@ async function selfCheck({ request, runtime }: Work, source: Model): Promise<Che
     const dataPath = request.evaluation ?? request.calibration;
     const samples = dataPath ? await datasetSource(dataPath, session, request.scratch) : await generatedSource(source, session);
     try {
+      if (request.plan.gate?.max_metric_drop !== undefined && !samples.labelled) {
+        throw new EngineError('recipe_invalid', 'The gate "max_metric_drop" needs an evaluation data set with an array "labels".');
+      }
       await session.run(samples.first);
     } catch (error) {
       await samples.close();

@@ -14,8 +14,10 @@ export interface EvaluationSource extends EvaluationInput {
   close(): Promise<void>;
 }
 
-/** Enough for a stable signal-to-noise ratio of float outputs; a data set says more. */
-export const GENERATED_SAMPLES = 16;
+/** Enough for a stable signal-to-noise ratio of float outputs; a data set says more. Slow models get fewer. */
+const GENERATED_SAMPLES = 16;
+const GENERATED_SAMPLES_SLOW = 4;
+const SLOW_RUN_MS = 250;
 
 /** `path` is a .npz or .npy file. Throws EngineError `dataset_invalid` when it does not fit the session's inputs. */
 export async function datasetSource(path: string, session: ExecutionSession, scratch: string): Promise<EvaluationSource> {
@@ -28,9 +30,12 @@ export async function datasetSource(path: string, session: ExecutionSession, scr
 }
 
 /** Throws EngineError `model_unsupported` when no inputs can be found that the model runs with. */
-export async function generatedSource(model: Model, session: ExecutionSession, sampleCount = GENERATED_SAMPLES): Promise<EvaluationSource> {
+export async function generatedSource(model: Model, session: ExecutionSession): Promise<EvaluationSource> {
   const maker = await findSampleInputs(model, session);
   const first = maker.make(0);
+  const started = performance.now();
+  await session.run(first);
+  const sampleCount = performance.now() - started > SLOW_RUN_MS ? GENERATED_SAMPLES_SLOW : GENERATED_SAMPLES;
   const sampleBytes = [...first.values()].reduce((sum, tensor) => sum + byteCount(tensor.dataType, elementCount(tensor.dims)), 0);
   return {
     inputs: 'generated',

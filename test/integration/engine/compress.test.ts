@@ -106,7 +106,8 @@ describe('compress', () => {
     const of = await prepared();
     const { evaluation: _, ...without } = request(of, { plan: { steps: [{ method: 'clean-up' }] } });
     const { report } = await compress(without);
-    expect(report.fidelity).toMatchObject({ inputs: 'generated', samples: 16 });
+    expect(report.fidelity).toMatchObject({ inputs: 'generated', non_finite: 0 });
+    expect(report.fidelity.samples).toBeGreaterThanOrEqual(4);
     expect(report.source.metrics).toBeNull();
     expect(report.warnings.join(' ')).toMatch(/generated inputs.*no labels/);
   });
@@ -117,6 +118,14 @@ describe('compress', () => {
     expect(result.gatePassed).toBe(false);
     expect(result.report.gate.checks[0]).toMatchObject({ check: 'min_size_ratio', limit: 100, passed: false });
     expect(await readdir(of.outDir)).toEqual(['model.onnx', 'report.json']);
+  });
+
+  test('a gate on a metric without labels is refused before any work', async () => {
+    const of = await prepared();
+    const plan = { steps: [{ method: 'clean-up' as const }], gate: { max_metric_drop: 0.1 } };
+    await writeNpz(of.dataPath, { x: float32Array([1, features], pixels.subarray(0, features)) });
+    await expect(compress(request(of, { plan }))).rejects.toMatchObject({ code: 'recipe_invalid' });
+    await expect(stat(of.outDir)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
   test('float16 storage halves the file', async () => {
