@@ -11,6 +11,7 @@ const LOWEST_PRIORITY = 1_000_000;
 export class BullmqJobQueue implements JobQueue {
   private connection: QueueConnection | undefined;
   private readonly queues = new Map<QueueName, QueueHandle>();
+  private readonly opening = new Map<QueueName, Promise<QueueHandle>>();
   private closed = false;
 
   constructor(
@@ -50,10 +51,17 @@ export class BullmqJobQueue implements JobQueue {
     return this.connection;
   }
 
-  /** BullMQ remembers a failed first contact for ever, so a queue that did not become ready is thrown away. */
+  /** One queue per name, however many messages are sent before it is ready. */
   private async readyQueue(name: QueueName): Promise<QueueHandle> {
-    const known = this.queues.get(name);
+    const known = this.queues.get(name) ?? this.opening.get(name);
     if (known) return known;
+    const opening = this.openQueue(name).finally(() => this.opening.delete(name));
+    this.opening.set(name, opening);
+    return opening;
+  }
+
+  /** BullMQ remembers a failed first contact for ever, so a queue that did not become ready is thrown away. */
+  private async openQueue(name: QueueName): Promise<QueueHandle> {
     const queue = this.open().queue(name);
     try {
       await queue.waitUntilReady();
@@ -61,9 +69,8 @@ export class BullmqJobQueue implements JobQueue {
       await this.discard();
       throw error;
     }
-    if (this.queues.has(name)) await queue.close();
-    else this.queues.set(name, queue);
-    return this.queues.get(name) ?? queue;
+    this.queues.set(name, queue);
+    return queue;
   }
 
   private async discard(): Promise<void> {
