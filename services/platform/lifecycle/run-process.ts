@@ -7,6 +7,7 @@ import { ensureFirstApiKey } from './first-api-key.js';
 import { type Installation, prepareInstallation } from './installation.js';
 import { Readiness } from './readiness.js';
 import { ShutdownStack } from './shutdown-stack.js';
+import { logStartFailure } from './start-failure.js';
 import { onStopSignals, stopSignals } from './stop-signals.js';
 import { isStopMessage, type ReadyMessage, SUPERVISED_FLAG } from './supervision-protocol.js';
 
@@ -43,7 +44,7 @@ export async function runProcess(role: ProcessRole, start: StartProcess): Promis
     logger.info({ url: started?.url }, 'ready');
     announce({ role, url: started?.url, apiKey, installation });
   } catch (err) {
-    logger.fatal({ err }, 'could not start');
+    logStartFailure(logger, err);
     await stack.close();
     process.exit(1);
   }

@@ -7,6 +7,7 @@ import { bannerText } from './banner.js';
 import { prepareInstallation, supervisedEnvironment } from './installation.js';
 import { ManagedProcess } from './managed-process.js';
 import { ShutdownStack } from './shutdown-stack.js';
+import { logStartFailure } from './start-failure.js';
 import { onStopSignals, stopSignals } from './stop-signals.js';
 
 /** In the order of stopping: no new requests, then no new jobs, then no new deliveries. */
@@ -51,7 +52,7 @@ export async function supervise(config: Config): Promise<void> {
     const [api] = await Promise.all(processes.map((managed) => managed.start()));
     process.stderr.write(bannerText({ url: api?.url ?? '', apiKey: api?.apiKey ?? null, installation, roles }));
   } catch (err) {
-    logger.fatal({ err }, 'could not start');
+    logStartFailure(logger, err);
     await stack.close();
     process.exit(1);
   }

@@ -128,4 +128,12 @@ describe('npm start with wrong settings', () => {
     );
     expect(service.log).toEqual([]);
   });
+
+  it('a database that does not answer is named as the reason, without its password, and ends with status 1', async () => {
+    const port = await findFreePort();
+    const service = ServiceProcess.spawn({ DATABASE_URL: `postgresql://lathe:hunter2@127.0.0.1:${port}/lathe` });
+    expect(await service.exited).toBe(1);
+    expect(service.log[0]?.msg).toMatch(/^could not start: The database cannot be reached: .*ECONNREFUSED/);
+    expect(JSON.stringify(service.log)).not.toContain('hunter2');
+  });
 });
