@@ -177,6 +177,22 @@ describe('constant folding', () => {
     await expectSameOutputs(result, sizes, 0);
   });
 
+  test('computes integers beyond 2^53 exactly', async () => {
+    const model = buildModel({
+      inputs: [x],
+      outputs: [y],
+      constants: { a: int64Tensor([], [2n ** 53n + 1n]), b: int64Tensor([], [2n ** 53n]) },
+      nodes: [
+        { opType: 'Sub', inputs: ['a', 'b'], outputs: ['one'] },
+        { opType: 'Cast', inputs: ['one'], outputs: ['f'], attributes: { to: attributeOf.int(1) } },
+        { opType: 'Add', inputs: ['x', 'f'], outputs: ['y'] },
+      ],
+    });
+    const result = await cleaned(model);
+    expect(operators(result.after)).toEqual(['Add']);
+    await expectSameOutputs(result, sizes, 0);
+  });
+
   test('folds the shape arithmetic of a known shape and keeps one unknown size as -1 or 0', async () => {
     const model = buildModel({
       inputs: [{ name: 'x', shape: ['n', 4, 6] }],

@@ -190,6 +190,7 @@ describe('slices, gathers and scatters', () => {
     ['everything', scatter(int64Tensor([4, 1], [0, 1, 2, 3]), [4, 3]), true],
     ['one column by positions', scatter(int64Tensor([4, 1, 2], [0, 1, 1, 1, 2, 1, 3, 1]), [4, 1]), true],
     ['rows out of order', scatter(int64Tensor([2, 1], [2, 1]), [2, 3]), false],
+    ['rows shuffled between the first and the last', scatter(int64Tensor([4, 1], [0, 2, 1, 3]), [4, 3]), false],
     ['a row twice', scatter(int64Tensor([2, 1], [1, 1]), [2, 3]), false],
     ['a corner', scatter(int64Tensor([2, 2], [0, 0, 0, 1]), [2]), false],
     ['rows by addition', scatter(int64Tensor([2, 1], [1, 2]), [2, 3], { reduction: attributeOf.string('add') }), false],
