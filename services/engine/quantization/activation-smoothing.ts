@@ -13,9 +13,9 @@ export interface SmoothedWeight {
  * Exponents of the migration that are compared. s_k = max|x_k|^e / max|w_k|^(1-e) (SmoothQuant, arXiv 2211.10438, equation 4);
  * x_k / s_k goes into the product and s_k w_k into the codes, so the result is the same but for rounding.
  */
-const EXPONENTS = [0.5, 0.65, 0.8, 0.95];
+const EXPONENTS = [0.5, 0.6, 0.7, 0.8, 0.9];
 /** The predicted rounding noise must fall to this share: the division of the activation is one more operation. */
-const NOISE_SHARE_MAX = 0.6;
+const NOISE_SHARE_MAX = 0.5;
 const FACTOR_MAX = 64;
 const SMALLEST = 1e-6;
 
