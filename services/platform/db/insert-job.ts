@@ -52,13 +52,26 @@ export function newJobRow(tenantId: string, job: NewJob): Job {
   };
 }
 
-/** False, and nothing written, when the model or a data set is not there (any more). */
-export async function insertJob(tx: Db, tenantId: string, job: NewJob): Promise<boolean> {
+/** 'missing': the model or a data set is not there (any more). 'subscribed': see `unlessSubscribed`. Then nothing was written. */
+export type InsertJobOutcome = 'created' | 'missing' | 'subscribed';
+
+/**
+ * The caller's transaction also gets the webhook event and its deliveries. With `unlessSubscribed` nothing is written when there is
+ * somebody to tell: then this is one statement, which needs no transaction around it.
+ */
+export async function insertJob(
+  db: Db,
+  tenantId: string,
+  { unlessSubscribed = false, ...job }: NewJob & { readonly unlessSubscribed?: boolean },
+): Promise<InsertJobOutcome> {
   const entry = compressionRunEntry({ tenantId, id: job.id, leaseEpoch: 0, priority: job.priority });
   const datasetIds = [...new Set([job.calibrationId, job.evaluationId].filter((id) => id !== null))];
   // FOR SHARE orders this against the deletion of a model or data set. One round trip for everything a job begins with.
-  const [created] = await tx.$queryRaw<{ subscribed: boolean }[]>`
-    WITH source AS (
+  const [row] = await db.$queryRaw<{ created: boolean; subscribed: boolean }[]>`
+    WITH listener AS (
+      SELECT EXISTS (SELECT FROM webhook_endpoint WHERE tenant_id = ${tenantId} AND enabled AND deleted_at IS NULL
+                     AND events && ARRAY['job.queued', '*']) AS subscribed
+    ), source AS (
       SELECT id FROM model WHERE tenant_id = ${tenantId} AND id = ${job.modelId} AND deleted_at IS NULL FOR SHARE
     ), data AS (
       SELECT id FROM dataset WHERE tenant_id = ${tenantId} AND id = ANY(${datasetIds}::text[]) AND deleted_at IS NULL FOR SHARE
@@ -69,7 +82,8 @@ export async function insertJob(tx: Db, tenantId: string, job: NewJob): Promise<
              ${job.recipeSha256}, ${job.priority}::int, ${job.timeoutSeconds}::int, ${job.deadlineAt}::timestamptz,
              ${JSON.stringify(job.metadata)}::jsonb, ${job.webhookUrl}, ${job.retriedFromId}, ${job.requestId}, ${job.traceparent}, 1,
              ${job.createdAt}::timestamptz, ${job.createdAt}::timestamptz
-      FROM source WHERE (SELECT count(*) FROM data) = ${datasetIds.length}::int
+      FROM source, listener
+      WHERE (SELECT count(*) FROM data) = ${datasetIds.length}::int AND NOT (subscribed AND ${unlessSubscribed})
       RETURNING id
     ), event AS (
       INSERT INTO job_event (tenant_id, job_id, sequence, type, data)
@@ -78,13 +92,12 @@ export async function insertJob(tx: Db, tenantId: string, job: NewJob): Promise<
       INSERT INTO outbox (tenant_id, queue, message_id, payload, priority)
       SELECT ${tenantId}, ${entry.queue}, ${entry.messageId}, ${JSON.stringify(entry.payload)}::jsonb, ${job.priority}::int FROM created
     )
-    SELECT pg_notify(${notificationChannels.outbox}, ${entry.queue})::text,
-           EXISTS (SELECT FROM webhook_endpoint WHERE tenant_id = ${tenantId} AND enabled AND deleted_at IS NULL
-                   AND events && ARRAY['job.queued', '*']) AS subscribed
-    FROM created`;
-  if (created === undefined) return false;
-  if (created.subscribed) await recordQueued(tx, tenantId, job);
-  return true;
+    SELECT subscribed, EXISTS (SELECT FROM created) AS created,
+           (SELECT pg_notify(${notificationChannels.outbox}, ${entry.queue})::text FROM created)
+    FROM listener`;
+  if (row?.created !== true) return row?.subscribed === true && unlessSubscribed ? 'subscribed' : 'missing';
+  if (row.subscribed) await recordQueued(db, tenantId, job);
+  return 'created';
 }
 
 async function recordQueued(tx: Db, tenantId: string, job: NewJob): Promise<void> {

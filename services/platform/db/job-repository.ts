@@ -47,19 +47,26 @@ export interface JobRepository {
   revisions(tenantId: string, ids: readonly string[]): Promise<readonly JobRevision[]>;
 }
 
+const missing = () => new AppError('not_found', 'The model or a data set of this job does not exist.');
 const withState = (job: Job) => job as JobRecord;
 
 export function jobRepository(database: Database): JobRepository {
   const { db } = database;
   return {
     newRow: (tenantId, job) => withState(newJobRow(tenantId, job)),
-    create: (tenantId, { job, idempotency }) =>
-      database.transaction(async (tx) => {
+    create: async (tenantId, { job, idempotency }) => {
+      if (idempotency === undefined) {
+        const outcome = await insertJob(db, tenantId, { ...job, unlessSubscribed: true });
+        if (outcome === 'created') return null;
+        if (outcome === 'missing') throw missing();
+      }
+      return database.transaction(async (tx) => {
         const earlier = idempotency === undefined ? null : await claimIdempotencyKey(tx, tenantId, idempotency);
         if (earlier !== null) return earlier;
-        if (!(await insertJob(tx, tenantId, job))) throw new AppError('not_found', 'The model or a data set of this job does not exist.');
+        if ((await insertJob(tx, tenantId, job)) !== 'created') throw missing();
         return null;
-      }),
+      });
+    },
     find: async (tenantId, id) => {
       const row = await db.job.findFirst({ where: { tenantId, id } });
       return row === null ? null : withState(row);
