@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { printResult } from './print-result.js';
 import { npzFile } from './sample/npz-file.js';
-import { sampleModel } from './sample/sample-model.js';
 import { drawSamples, sampleTask } from './sample/sample-task.js';
 
 const SAMPLES = 1000;
@@ -27,6 +26,8 @@ export function sampleCommand(): Command {
 
 /** Writes `model.onnx` and `data.npz` (arrays `features` and `labels`, unseen by the model) into `folder`. */
 export async function writeSample(folder: string): Promise<SampleFiles> {
+  // On demand, because it needs the engine, and the engine the native runtime, which not every command does.
+  const { sampleModel } = await import('./sample/sample-model.js');
   const samples = drawSamples(SAMPLES, sampleTask.seed + 4);
   const files = { model: join(folder, 'model.onnx'), data: join(folder, 'data.npz') };
   await mkdir(folder, { recursive: true });
