@@ -5,6 +5,7 @@
  */
 import { errorTable, type JobError } from '#contracts';
 import type { Database, Db } from './database.js';
+import { deleteExpiredIdempotencyKeys } from './idempotency-repository.js';
 import { finishLeased, requeueLeased } from './job-lease-repository.js';
 import { appendOutbox, compressionRunEntry, webhookAttemptEntry } from './outbox.js';
 import { recordJobStateChange } from './record-job-event.js';
@@ -44,7 +45,7 @@ export function jobRepairRepository(database: Database): JobRepairRepository {
       return { ...lapsed, expired: await expireOverdue(database), awakened: await awakenQueued(database, options) };
     },
     repairDeliveries: (options) => awakenDeliveries(database, options),
-    removeExpiredIdempotencyKeys: async () => (await db.idempotencyKey.deleteMany({ where: { expiresAt: { lt: new Date() } } })).count,
+    removeExpiredIdempotencyKeys: () => deleteExpiredIdempotencyKeys(db),
     findHeldLeases: async (leases) => {
       const rows = await db.job.findMany({
         where: { id: { in: leases.map(({ jobId }) => jobId) }, state: { in: ['running', 'canceling'] } },
