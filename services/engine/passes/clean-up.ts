@@ -4,6 +4,7 @@ import { graphsWithin } from '../ir/traversal.js';
 import { verifyModel } from '../ir/verify-graph.js';
 import type { MethodContext, NodeChange } from '../method.js';
 import { batchNormalizationFolding, channelArithmeticFolding } from './batch-normalization-folding.js';
+import { castMerging } from './cast-merging.js';
 import { commonSubexpressionElimination } from './common-subexpression-elimination.js';
 import { conditionalInlining } from './conditional-inlining.js';
 import { ConstantEvaluator } from './constant-evaluation.js';
@@ -31,6 +32,7 @@ import { makeNodeNamesUnique } from './unique-node-names.js';
 
 const passes: readonly Pass[] = [
   identityElimination,
+  castMerging,
   scatterToConcat,
   sliceSimplification,
   gatherSimplification,

@@ -126,6 +126,39 @@ describe('reshapes and permutations', () => {
     ));
 });
 
+describe('casts', () => {
+  const code = { float32: 1, uint8: 2, int32: 6, int64: 7, float64: 11 } as const;
+  const casts = (...types: (keyof typeof code)[]): NodeSpec[] =>
+    types.map((type, at) => ({
+      opType: 'Cast',
+      inputs: [at === 0 ? 'x' : `c${at - 1}`],
+      outputs: [at === types.length - 1 ? 'y' : `c${at}`],
+      attributes: { to: attributeOf.int(code[type]) },
+    }));
+  const chain = (...types: (keyof typeof code)[]) =>
+    buildModel({
+      inputs: [{ name: 'x', shape: ['n', 3] }],
+      outputs: [{ name: 'y', dataType: types.at(-1) ?? 'float32', shape: null }],
+      nodes: casts(...types),
+    });
+
+  test('by way of a wider type are one cast', async () => {
+    const result = await cleaned(chain('float64', 'int64'));
+    expect(operators(result.after)).toEqual(['Cast']);
+    await expectSameOutputs(result, sizes, 0);
+  });
+
+  test.each([
+    ['a narrower type', ['int32', 'float32']],
+    ['another kind of number', ['int32', 'float64', 'int64']],
+  ] as const)('by way of %s stay', async (_, types) => {
+    const model = chain(...types);
+    const result = await cleaned(model);
+    expect(operators(result.after)).toEqual(operators(model));
+    await expectSameOutputs(result, sizes, 0);
+  });
+});
+
 describe('slices, gathers and scatters', () => {
   const slice = (input: string, output: string, range: string): NodeSpec => ({
     opType: 'Slice',
