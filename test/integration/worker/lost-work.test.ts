@@ -4,6 +4,8 @@ import { JobWorld, redisAnswers } from '../../support/job-world.js';
 import { ProgramProcess } from '../../support/program-process.js';
 import { RecordingReceiver } from '../../support/recording-receiver.js';
 
+// Processes are started, killed and found missing: seconds on a busy machine.
+vi.setConfig({ testTimeout: 60_000 });
 const redis = await redisAnswers();
 
 /** Each test begins with one worker at work and leaves one: starting a process is what takes the time here. */
