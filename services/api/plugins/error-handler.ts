@@ -34,17 +34,27 @@ interface Failure {
   readonly error: AppError | null;
 }
 
-/** `cause` chains are followed: Prisma wraps the driver's error. */
+/** Kinds of the driver adapter that mean "no connection", not "a bad statement". */
+const unreachableKinds: ReadonlySet<unknown> = new Set(['DatabaseNotReachable', 'SocketTimeout', 'ConnectionClosed', 'TooManyConnections']);
+
+interface FailureFacts {
+  readonly name?: unknown;
+  readonly code?: unknown;
+  readonly kind?: unknown;
+  /** FATAL and PANIC end the connection; ERROR is about the statement. */
+  readonly severity?: unknown;
+  readonly cause?: unknown;
+  readonly meta?: { readonly driverAdapterError?: unknown };
+}
+
+/** `cause` chains are followed: Prisma wraps the adapter's error, which wraps the driver's, not all of them instances of Error. */
 function isDatabaseFailure(error: unknown, depth = 0): boolean {
-  if (!(error instanceof Error) || depth > 4) return false;
-  const { code, name, cause, meta } = error as Error & { code?: unknown; meta?: { driverAdapterError?: unknown } };
-  if (name === 'PrismaClientInitializationError') return true;
-  const known = typeof code === 'string' && databaseCodes.test(code);
-  const fromDatabase = name.startsWith('Prisma') || name === 'DriverAdapterError' || depth > 0;
-  if (known && fromDatabase) return true;
-  const kind = (cause as { kind?: unknown } | undefined)?.kind;
-  if (kind === 'DatabaseNotReachable' || kind === 'SocketTimeout' || kind === 'ConnectionClosed' || kind === 'TooManyConnections')
-    return true;
+  if (typeof error !== 'object' || error === null || depth > 4) return false;
+  const { name, code, kind, severity, cause, meta }: FailureFacts = error;
+  if (name === 'PrismaClientInitializationError' || unreachableKinds.has(kind)) return true;
+  const fromDatabase = depth > 0 || String(name).startsWith('Prisma') || name === 'DriverAdapterError';
+  if (fromDatabase && (severity === 'FATAL' || severity === 'PANIC')) return true;
+  if (fromDatabase && typeof code === 'string' && databaseCodes.test(code)) return true;
   return isDatabaseFailure(cause, depth + 1) || isDatabaseFailure(meta?.driverAdapterError, depth + 1);
 }
 
