@@ -7,7 +7,7 @@ import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { evaluate } from '#engine';
 import { type SampleFiles, writeSample } from '../../services/cli/sample.js';
-import { processesOf } from '../support/process-tree.js';
+import { isRunning, processesOf } from '../support/process-tree.js';
 import { type RunningService, startService } from '../support/running-service.js';
 import { waitUntil } from '../support/wait-until.js';
 import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver.js';
@@ -110,6 +110,7 @@ describe('the first job', () => {
     expect(family.length).toBeGreaterThan(3);
     expect(await service.stop('SIGINT')).toBe(0);
     expect(await processesOf(service.pid)).toEqual([]);
-    for (const pid of family) expect(() => process.kill(pid, 0), `process ${pid} is gone`).toThrow();
+    const gone = async (): Promise<boolean> => !(await Promise.all(family.map(isRunning))).includes(true);
+    await waitUntil(gone, { timeoutMs: 5_000, what: `the end of all of ${family.join(', ')}` });
   }, 60_000);
 });
