@@ -1,5 +1,3 @@
 /** Quantization methods of the engine. */
 export { type DynamicInt8Options, dynamicInt8 } from './dynamic-int8.js';
 export { type Float16StorageOptions, float16Storage } from './float16-storage.js';
-export { affineParameters, codeRanges, quantizeValue, symmetricScale } from './quantization-parameters.js';
-export { canSaturate, saturatingDotProduct } from './saturation.js';
