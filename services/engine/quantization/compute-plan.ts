@@ -50,7 +50,8 @@ export async function planCompute(
   return decisions;
 }
 
-function runsOnTarget({ target }: MethodContext): boolean {
+/** Whether times measured here say anything about the target. */
+export function runsOnTarget({ target }: MethodContext): boolean {
   return (target === 'arm64') === (process.arch === 'arm64');
 }
 
@@ -76,13 +77,13 @@ function weightCount(layer: ComputeLayer): number {
 }
 
 function timedLayer(layer: ComputeLayer, observed: ReadonlyMap<Value, ObservedActivation>): TimedLayer {
-  return layer.kind === 'dense'
-    ? timedDense(layer, observed.get(layer.activation)?.dims)
-    : timedLstm(layer, observed.get(lstmInput(layer))?.dims);
+  const dims = observed.get(activationOf(layer))?.dims;
+  return layer.kind === 'dense' ? timedDense(layer, dims) : timedLstm(layer, dims);
 }
 
-/** The sequence that an LSTM reads. */
-export function lstmInput(layer: LstmLayer): Value {
+/** What a layer multiplies its weight with: for an LSTM, the sequence that it reads. */
+export function activationOf(layer: ComputeLayer): Value {
+  if (layer.kind === 'dense') return layer.activation;
   const [input] = layer.node.inputs;
   if (!input) throw new Error(`LSTM ${layer.node.name} has no input`);
   return input;

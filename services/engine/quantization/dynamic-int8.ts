@@ -1,7 +1,9 @@
 /** Method dynamic-int8: int8 weights everywhere, integer arithmetic where this machine measures that it is faster. */
+
+import { cloneModel } from '../ir/clone-model.js';
 import { type Graph, graphsWithin, type Model, type Node, type Value } from '../ir/index.js';
 import type { MethodContext, NodeChange } from '../method.js';
-import { type ComputeDecision, type ComputeLayer, lstmInput, planCompute } from './compute-plan.js';
+import { activationOf, type ComputeDecision, type ComputeLayer, planCompute, runsOnTarget } from './compute-plan.js';
 import { type DenseLayer, denseLayer } from './dense-layers.js';
 import { type EmbeddingLookup, embeddingLookup } from './embedding-tables.js';
 import { bytesSaved, Int8Weight } from './int8-weights.js';
@@ -11,6 +13,7 @@ import { type ObservedActivation, observeActivations } from './observed-activati
 import { type ProductGroup, productGroups } from './product-groups.js';
 import { lstmLayer } from './recurrent-layers.js';
 import { type Constant, reportName, WeightStore } from './weight-store.js';
+import { timeModels } from './whole-model-timing.js';
 
 export interface DynamicInt8Options {
   /** One scale per output channel (default) or one per weight. Equally fast, and measurably more accurate per channel. */
@@ -31,6 +34,8 @@ type Plans = ReadonlyMap<Layer, ComputeDecision | null>;
 type Readers = ReadonlyMap<Constant, readonly Layer[]>;
 type Groups = ReadonlyMap<DenseLayer, ProductGroup>;
 type Weights = ReadonlyMap<Constant, Int8Weight>;
+type Decisions = ReadonlyMap<ComputeLayer, ComputeDecision>;
+type Observations = ReadonlyMap<Value, ObservedActivation>;
 
 /** Operators that hold weights and that this method never changes, with what to do instead. */
 const untouchedOperators: ReadonlyMap<string, string> = new Map([
@@ -67,14 +72,51 @@ class DynamicInt8Rewriting {
   }
 
   async run(): Promise<NodeChange[]> {
+    this.findLayers();
+    const computed = [...this.layers.values()].filter((layer) => layer.kind !== 'embedding');
+    const observed = await observeActivations(this.model, computed.map(activationOf), this.context);
+    const decisions = await planCompute(computed, observed, this.context);
+    this.rewrite(await this.confirmed(decisions, observed), observed);
+    return this.changes;
+  }
+
+  private findLayers(): void {
     for (const graph of this.graphs) for (const node of graph.nodes) this.recognise(node);
     this.leaveLayersOfSharedFloatWeights();
-    const computed = [...this.layers.values()].filter((layer) => layer.kind !== 'embedding');
-    const activations = computed.map((layer) => (layer.kind === 'dense' ? layer.activation : lstmInput(layer)));
-    const observed = await observeActivations(this.model, activations, this.context);
-    const decisions = await planCompute(computed, observed, this.context);
-    this.rewrite(decisions, observed);
-    return this.changes;
+  }
+
+  /** The decisions as they are when the whole model gains by them, too; otherwise storage for every layer. */
+  private async confirmed(decisions: Decisions, observed: Observations): Promise<Decisions> {
+    const integer = [...decisions].filter(([, { form }]) => form === 'integer');
+    if (integer.length === 0 || !runsOnTarget(this.context)) return decisions;
+    const timing = await timeModels(this.model, this.rewrittenCopy(decisions, observed), this.context);
+    if (!timing || timing.after <= timing.before) return decisions;
+    const times = `${timing.before.toPrecision(3)} ms in float32, ${timing.after.toPrecision(3)} ms with integer layers`;
+    const stored = ({ ground }: ComputeDecision): ComputeDecision => ({
+      form: 'stored',
+      ground: `the model as a whole would be slower with integer layers: ${times} (this layer alone: ${ground})`,
+    });
+    return new Map([...decisions].map(([layer, decision]) => [layer, decision.form === 'integer' ? stored(decision) : decision]));
+  }
+
+  /** A copy of the model with these decisions carried out; layers are found in the same order in both. */
+  private rewrittenCopy(decisions: Decisions, observed: Observations): Model {
+    const copy = cloneModel(this.model);
+    const twin = new DynamicInt8Rewriting(copy, this.options, this.context);
+    twin.findLayers();
+    const ours = [...this.layers.values()];
+    const twinDecisions = new Map<ComputeLayer, ComputeDecision>();
+    const twinObserved = new Map<Value, ObservedActivation>();
+    for (const [index, layer] of [...twin.layers.values()].entries()) {
+      const original = ours[index];
+      if (layer.kind === 'embedding' || !original || original.kind === 'embedding') continue;
+      const decision = decisions.get(original);
+      const activation = observed.get(activationOf(original));
+      if (decision) twinDecisions.set(layer, decision);
+      if (activation) twinObserved.set(activationOf(layer), activation);
+    }
+    twin.rewrite(twinDecisions, twinObserved);
+    return copy;
   }
 
   private report(node: Node, action: NodeChange['action'], reason: string): void {
@@ -143,7 +185,7 @@ class DynamicInt8Rewriting {
   }
 
   /** Layers in graph order with what becomes of them; null for table lookups, which compute nothing. */
-  private plansOf(decisions: ReadonlyMap<ComputeLayer, ComputeDecision>): Map<Layer, ComputeDecision | null> {
+  private plansOf(decisions: Decisions): Map<Layer, ComputeDecision | null> {
     const axes = new Map<Constant, 0 | 1>();
     const plans = new Map<Layer, ComputeDecision | null>();
     for (const layer of this.layers.values()) {
@@ -158,7 +200,7 @@ class DynamicInt8Rewriting {
     return plans;
   }
 
-  private rewrite(decisions: ReadonlyMap<ComputeLayer, ComputeDecision>, observed: ReadonlyMap<Value, ObservedActivation>): void {
+  private rewrite(decisions: Decisions, observed: Observations): void {
     const plans = this.plansOf(decisions);
     const readers = readersOf(plans.keys());
     const groups = this.smoothedGroups(plans, { readers, observed });
@@ -175,10 +217,7 @@ class DynamicInt8Rewriting {
     if (usesContribOperators && !this.model.opsetImports.has('com.microsoft')) this.model.opsetImports.set('com.microsoft', 1);
   }
 
-  private smoothedGroups(
-    plans: Plans,
-    { readers, observed }: { readers: Readers; observed: ReadonlyMap<Value, ObservedActivation> },
-  ): Groups {
+  private smoothedGroups(plans: Plans, { readers, observed }: { readers: Readers; observed: Observations }): Groups {
     const products = [...plans].flatMap(([layer, plan]) => (layer.kind === 'dense' && plan?.form === 'integer' ? [layer] : []));
     const groups = productGroups(products);
     for (const group of new Set(groups.values())) {

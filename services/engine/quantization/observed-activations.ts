@@ -62,6 +62,11 @@ export async function observeActivations(
   return observed;
 }
 
+/** Inputs to time a model with, best first: a calibration sample, then generated ones. The runtime may refuse those. */
+export async function* sampleFeeds(model: Model, context: MethodContext): AsyncGenerator<ReadonlyMap<string, Tensor>> {
+  for await (const { feeds } of trials(model, context)) yield* feeds.slice(0, 1);
+}
+
 function fixedDims(value: Value): readonly number[] | undefined {
   const shape = value.type?.kind === 'tensor' ? value.type.shape : null;
   return shape?.every((size) => typeof size === 'number') ? shape : undefined;

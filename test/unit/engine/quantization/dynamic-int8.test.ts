@@ -137,6 +137,17 @@ describe('dynamic-int8 on MatMul and Gemm', () => {
     expect(Number(integer)).toBeGreaterThan(0.1);
   });
 
+  it('stores every layer when the model as a whole would be slower with integer layers, and says both times', async () => {
+    const builder = new ModelBuilder();
+    const x = builder.input('x', ['n', 64]);
+    const hidden = builder.node('MatMul', [x, builder.constant('w', noise([64, 64], 1))]);
+    const model = builder.output(builder.node('MatMul', [hidden, builder.constant('v', noise([64, 64], 2))])).model;
+    const changes = await dynamicInt8(model, {}, contextFor('outweighed'));
+    expect([...operators(model)]).not.toContain('DynamicQuantizeMatMul');
+    expect([...model.graph.initializers.values()].filter((tensor) => tensor.dataType === 'int8')).toHaveLength(2);
+    for (const { reason } of changes) expect(reason).toMatch(/slower with integer layers: [\d.e-]+ ms in float32, [\d.e-]+ ms with/);
+  });
+
   it('quantizes an activation once for all the products that read it', async () => {
     const builder = new ModelBuilder();
     const x = builder.input('x', [1, 's', 48]);
