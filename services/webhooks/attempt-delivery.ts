@@ -1,5 +1,6 @@
 /** One attempt of a delivery in three stages: claim and sign, send, write down what follows. */
 import type { ClaimDeliveryOptions, ClaimedDelivery, DeliveryDecision, WebhookDeliveryRepository } from '#platform/db';
+import type { WebhookMetrics } from '#platform/observability';
 import { deliveryBody } from './delivery-body.js';
 import type { HttpSender, SendResult } from './http-sender.js';
 import { nextDelayMs } from './retry-schedule.js';
@@ -18,6 +19,7 @@ export interface AttemptDeliveryDeps {
   readonly random: () => number;
   /** One line per attempt. */
   readonly log: (fields: Readonly<Record<string, unknown>>) => void;
+  readonly metrics: WebhookMetrics;
 }
 
 /** Long failure needs this many attempts too, so that a quiet endpoint is not switched off for two bad days. */
@@ -41,6 +43,9 @@ export async function attemptDelivery(deps: AttemptDeliveryDeps, key: { tenantId
     decision: disableEndpoint === null ? decision : { kind: 'failed' },
     disableEndpoint,
   });
+  deps.metrics.attempts.inc({ outcome: disableEndpoint === null ? decision.kind : 'failed' });
+  deps.metrics.attemptSeconds.observe(result.durationMs / 1000);
+  if (recorded && disableEndpoint !== null) deps.metrics.endpointsDisabled.inc();
   deps.log({
     tenant_id: claimed.tenantId,
     delivery_id: claimed.deliveryId,

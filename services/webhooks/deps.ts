@@ -2,6 +2,8 @@
 import type { ConfigWithDatabase } from '#platform/config';
 import { listen, openDatabase, webhookDeliveryRepository } from '#platform/db';
 import { createEgressAllowList, createGuardedDispatcher, parseEgressUrl } from '#platform/egress';
+import { Readiness } from '#platform/lifecycle';
+import { createRegistry, createWebhookMetrics, type Registry } from '#platform/observability';
 import { startOutboxRelay } from '#platform/outbox';
 import { createJobConsumer, createJobQueue } from '#platform/queue';
 import { type AttemptDeliveryDeps, attemptDelivery } from './attempt-delivery.js';
@@ -11,6 +13,12 @@ import { createHttpSender } from './http-sender.js';
 export interface WebhooksLog {
   info(fields: Readonly<Record<string, unknown>>, message: string): void;
   warn(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
+
+export interface WebhookSenderOptions {
+  readonly log: WebhooksLog;
+  readonly registry?: Registry;
+  readonly readiness?: Readiness;
 }
 
 export interface WebhookSender {
@@ -26,7 +34,8 @@ const failingThreshold = 5;
 const busyDelayMs = 250;
 
 /** Starts everything; resolves when deliveries can arrive. */
-export async function startWebhookSender(config: ConfigWithDatabase, { log }: { log: WebhooksLog }): Promise<WebhookSender> {
+export async function startWebhookSender(config: ConfigWithDatabase, options: WebhookSenderOptions): Promise<WebhookSender> {
+  const { log, registry = createRegistry('webhooks'), readiness = new Readiness() } = options;
   const { webhooks } = config;
   const onError = (error: unknown) => log.warn({ err: error }, 'webhooks trouble');
   const database = openDatabase({ url: config.databaseUrl, poolSize: Math.min(10, webhooks.concurrency + 3) });
@@ -48,6 +57,7 @@ export async function startWebhookSender(config: ConfigWithDatabase, { log }: { 
     claim: { leaseMs: webhooks.timeoutMs + leaseReserveMs, perUrlMax, failingThreshold, busyDelayMs },
     random: Math.random,
     log: (fields) => log.info(fields, 'webhook attempt'),
+    metrics: createWebhookMetrics(registry),
   };
   const relay = startOutboxRelay({ database, queue, name: 'webhook.attempt', pollMs: config.jobs.outboxPollMs, onError });
   const listener = await listen({
@@ -58,6 +68,8 @@ export async function startWebhookSender(config: ConfigWithDatabase, { log }: { 
     },
     onConnect: () => relay.wake(),
   });
+  readiness.add('database', () => database.ping());
+  readiness.add('queue', () => queue.ping());
   await consumer.start({
     queues: ['webhook.attempt'],
     handlers: {

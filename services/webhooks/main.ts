@@ -2,8 +2,8 @@
 import { runProcess } from '#platform/lifecycle';
 import { startWebhookSender } from './deps.js';
 
-await runProcess('webhooks', async ({ config, logger, onShutdown }) => {
-  const sender = await startWebhookSender(config, { log: logger });
+await runProcess('webhooks', async ({ config, logger, registry, readiness, onShutdown }) => {
+  const sender = await startWebhookSender(config, { log: logger, registry, readiness });
   onShutdown('webhooks', sender.close);
   return undefined;
 });

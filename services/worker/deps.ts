@@ -3,7 +3,9 @@ import { availableParallelism, hostname } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ConfigWithDatabase, minimalEnvironment } from '#platform/config';
-import { jobLeaseRepository, jobRepairRepository, listen, type NotificationListener, openDatabase } from '#platform/db';
+import { jobLeaseRepository, jobRepairRepository, listen, type NotificationListener, openDatabase, readWorkBacklog } from '#platform/db';
+import { Readiness } from '#platform/lifecycle';
+import { createQueueMetrics, createRegistry, createWorkerMetrics, type Registry } from '#platform/observability';
 import { type OutboxRelay, startOutboxRelay } from '#platform/outbox';
 import { createJobConsumer, createJobQueue } from '#platform/queue';
 import { openBlobStore } from '#platform/storage';
@@ -11,6 +13,7 @@ import type { EngineChildOptions } from './compression/engine-child.js';
 import { EngineHost } from './compression/engine-host.js';
 import { type CompressionJobDeps, runCompressionJob } from './compression/run-compression-job.js';
 import { RunningJobs } from './compression/running-jobs.js';
+import { showBacklog } from './maintenance/queue-gauges.js';
 import { startReconciler } from './maintenance/reconcile.js';
 
 /** What the worker says to the log. */
@@ -21,6 +24,8 @@ export interface WorkerLog {
 
 export interface WorkerOptions {
   readonly log: WorkerLog;
+  readonly registry?: Registry;
+  readonly readiness?: Readiness;
   /** The program of a job's process; tests put a stand-in here. */
   readonly engine?: Pick<EngineChildOptions, 'entry' | 'execArgv'>;
 }
@@ -35,8 +40,11 @@ const progressIntervalMs = 1_000;
 const closingReserveMs = 3_000;
 
 /** Starts everything; resolves when jobs can arrive. */
-export async function startWorker(config: ConfigWithDatabase, { log, engine }: WorkerOptions): Promise<Worker> {
+export async function startWorker(config: ConfigWithDatabase, options: WorkerOptions): Promise<Worker> {
+  const { log, engine, registry = createRegistry('worker'), readiness = new Readiness() } = options;
   const { jobs } = config;
+  const metrics = createWorkerMetrics(registry);
+  const queueMetrics = createQueueMetrics(registry);
   const onError = (error: unknown) => log.warn({ err: error }, 'worker trouble');
   const database = openDatabase({ url: config.databaseUrl, poolSize: jobs.concurrency * 2 + 6 });
   const blobs = await openBlobStore(config.storage);
@@ -62,6 +70,7 @@ export async function startWorker(config: ConfigWithDatabase, { log, engine }: W
     progressIntervalMs,
     threads: jobs.concurrency === 1 ? null : Math.max(1, Math.floor(availableParallelism() / jobs.concurrency)),
     log: (fields) => log.info(fields, 'job attempt'),
+    metrics,
     onError,
   };
   const relay = startOutboxRelay({ database, queue, name: 'compression.run', pollMs: jobs.outboxPollMs, onError });
@@ -71,14 +80,17 @@ export async function startWorker(config: ConfigWithDatabase, { log, engine }: W
     blobs,
     scratchRoot,
     intervalMs: jobs.reconcileIntervalMs,
+    onLook: async () => showBacklog(queueMetrics, await readWorkBacklog(database)),
     log: (fields) => log.info(fields, 'repaired'),
     onError,
   });
+  addChecks(readiness, { database, queue, blobs });
   await host.start();
   await consumer.start({
     queues: ['compression.run'],
     handlers: {
-      'compression.run': ({ payload }) => runCompressionJob(compression, { tenantId: payload.tenant_id, jobId: payload.job_id }),
+      'compression.run': ({ payload, attempt }) =>
+        runCompressionJob(compression, { tenantId: payload.tenant_id, jobId: payload.job_id, repeated: attempt > 1 }),
     },
     concurrency: jobs.concurrency,
     onError,
@@ -96,6 +108,15 @@ export async function startWorker(config: ConfigWithDatabase, { log, engine }: W
       await database.close();
     },
   };
+}
+
+function addChecks(
+  readiness: Readiness,
+  dependencies: Readonly<Record<'database' | 'queue' | 'blobs', { ping(): Promise<unknown> }>>,
+): void {
+  readiness.add('database', () => dependencies.database.ping());
+  readiness.add('queue', () => dependencies.queue.ping());
+  readiness.add('storage', () => dependencies.blobs.ping());
 }
 
 function listenFor(url: string, { relay, running }: { relay: OutboxRelay; running: RunningJobs }): Promise<NotificationListener> {

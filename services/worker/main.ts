@@ -2,8 +2,8 @@
 import { runProcess } from '#platform/lifecycle';
 import { startWorker } from './deps.js';
 
-await runProcess('worker', async ({ config, logger, onShutdown }) => {
-  const worker = await startWorker(config, { log: logger });
+await runProcess('worker', async ({ config, logger, registry, readiness, onShutdown }) => {
+  const worker = await startWorker(config, { log: logger, registry, readiness });
   onShutdown('worker', worker.close);
   return undefined;
 });

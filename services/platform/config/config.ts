@@ -79,6 +79,8 @@ export interface Config {
   readonly logFormat: 'auto' | 'json' | 'text';
   readonly shutdownGraceMs: number;
   readonly http: HttpConfig;
+  /** Of a worker or webhooks process that was started alone; unset: no probes and metrics over HTTP. */
+  readonly metricsPort?: number;
   readonly jobs: JobConfig;
   readonly webhooks: WebhookConfig;
 }

@@ -18,6 +18,14 @@ export const environmentSchema = Type.Object({
   ]),
   LATHE_HOST: Type.String({ description: 'Address the API listens on.', default: '127.0.0.1', minLength: 1 }),
   LATHE_PORT: Type.Integer({ description: 'Port the API listens on; 0 takes a free one.', default: 8080, minimum: 0, maximum: 65_535 }),
+  LATHE_METRICS_PORT: Type.Optional(
+    Type.Integer({
+      description:
+        'Port of /livez, /readyz and /metrics, on LATHE_HOST, of a worker or webhooks process that was started alone; unset: none. The API has them on its own port.',
+      minimum: 0,
+      maximum: 65_535,
+    }),
+  ),
   LATHE_PUBLIC_URL: text('URL under which clients reach the API, used in links; default http://<host>:<port>.', { pattern: '^https?://' }),
   LATHE_API_KEY: secret('The first API key, in place of a random one: a Lathe key, or any text of 16 characters or more.', {
     minLength: 16,

@@ -172,6 +172,7 @@ function assemble(environment: Environment, egressAllow: readonly EgressRule[], 
       outboxPollMs: environment.LATHE_OUTBOX_POLL_MS,
       reconcileIntervalMs: environment.LATHE_RECONCILE_INTERVAL_MS,
     },
+    ...(environment.LATHE_METRICS_PORT === undefined ? {} : { metricsPort: environment.LATHE_METRICS_PORT }),
     webhooks: {
       concurrency: environment.LATHE_WEBHOOK_CONCURRENCY,
       timeoutMs: environment.LATHE_WEBHOOK_TIMEOUT_MS,

@@ -21,3 +21,4 @@ export * from './record-job-event.js';
 export * from './webhook-delivery-repository.js';
 export * from './webhook-endpoint-repository.js';
 export * from './webhook-event-repository.js';
+export * from './work-backlog.js';

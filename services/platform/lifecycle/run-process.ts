@@ -4,6 +4,7 @@ import { type Config, ConfigError, type ConfigWithDatabase, loadConfig, type Pro
 import { createLogger, createRegistry, type Logger, type Registry } from '../observability/index.js';
 import { bannerText } from './banner.js';
 import { ensureFirstApiKey } from './first-api-key.js';
+import { startHealthServer } from './health-server.js';
 import { type Installation, prepareInstallation } from './installation.js';
 import { Readiness } from './readiness.js';
 import { ShutdownStack } from './shutdown-stack.js';
@@ -39,7 +40,13 @@ export async function runProcess(role: ProcessRole, start: StartProcess): Promis
     const known = installation?.config ?? { ...config, databaseUrl: config.databaseUrl ?? '' };
     const onShutdown = (name: string, close: () => Promise<unknown>) => stack.push(name, close);
     const apiKey = role === 'api' ? await ensureFirstApiKey(known) : null;
-    const started = await start({ config: known, logger, registry: createRegistry(role), readiness, onShutdown });
+    const registry = createRegistry(role);
+    if (role !== 'api' && !supervised && known.metricsPort !== undefined) {
+      const health = await startHealthServer({ host: known.http.host, port: known.metricsPort, readiness, registry, logger });
+      onShutdown('health server', health.close);
+      logger.info({ url: health.url }, 'probes and metrics');
+    }
+    const started = await start({ config: known, logger, registry, readiness, onShutdown });
     if (readiness.state === 'starting') readiness.state = 'ready';
     logger.info({ url: started?.url }, 'ready');
     announce({ role, url: started?.url, apiKey, installation });

@@ -79,7 +79,13 @@ export function createWorkerMetrics(registry: Registry): WorkerMetrics {
       registers,
     }),
     queueWaitSeconds: new Histogram({ name: 'job_queue_wait_seconds', help: 'From queued to claimed.', buckets, registers }),
-    runSeconds: new Histogram({ name: 'job_run_seconds', help: 'From claimed to ended.', labelNames: ['method'], buckets, registers }),
+    runSeconds: new Histogram({
+      name: 'job_run_seconds',
+      help: 'Time of an attempt, by the last method of the recipe.',
+      labelNames: ['method'],
+      buckets,
+      registers,
+    }),
     phaseSeconds: new Histogram({ name: 'job_phase_seconds', help: 'Time in a phase.', labelNames: ['phase'], buckets, registers }),
     redelivered: new Counter({ name: 'queue_redelivered_total', help: 'Messages that came more than once.', registers }),
     children: new Gauge({ name: 'worker_children', help: 'Job processes at work.', registers }),
@@ -92,7 +98,7 @@ export function createWorkerMetrics(registry: Registry): WorkerMetrics {
     }),
     accuracyDrop: new Histogram({
       name: 'accuracy_drop',
-      help: 'Task metric of the source minus that of the artifact.',
+      help: 'Accuracy of the source minus that of the artifact.',
       buckets: [-0.01, 0, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2],
       registers,
     }),

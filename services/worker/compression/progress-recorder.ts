@@ -5,7 +5,7 @@ import type { EngineProgress } from './engine-host.js';
 export interface ProgressRecorder {
   record(progress: EngineProgress): void;
   phase(): string | null;
-  /** Resolves when nothing is being written. */
+  /** No more progress comes. Resolves when nothing is being written. */
   settled(): Promise<void>;
 }
 
@@ -14,9 +14,11 @@ export function createProgressRecorder(options: {
   leases: Pick<JobLeaseRepository, 'recordProgress'>;
   lease: JobLease;
   intervalMs: number;
+  onPhaseEnded: (phase: string, seconds: number) => void;
   onError: (error: unknown) => void;
 }): ProgressRecorder {
   let phase: string | null = null;
+  let phaseSince = 0;
   let lastWrite = 0;
   let waiting: EngineProgress | null = null;
   let writing: Promise<void> | null = null;
@@ -31,9 +33,15 @@ export function createProgressRecorder(options: {
     }
     writing = null;
   };
+  const endPhase = () => {
+    const now = performance.now();
+    if (phase !== null) options.onPhaseEnded(phase, (now - phaseSince) / 1000);
+    phaseSince = now;
+  };
   return {
     record: (progress) => {
       const due = progress.phase !== phase || performance.now() - lastWrite >= options.intervalMs;
+      if (progress.phase !== phase) endPhase();
       phase = progress.phase;
       if (!due) return;
       waiting = progress;
@@ -41,6 +49,7 @@ export function createProgressRecorder(options: {
     },
     phase: () => phase,
     settled: async () => {
+      endPhase();
       await writing;
     },
   };

@@ -4,6 +4,8 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '#contracts';
 import type { ClaimedJob, JobEnding, JobLeaseRepository } from '#platform/db';
+import type { WorkerMetrics } from '#platform/observability';
+import { countAttempt, countResult } from './attempt-metrics.js';
 import type { EngineRun } from './engine-host.js';
 import type { EngineFinished, EngineOutcome } from './engine-outcome.js';
 import { type AttemptDecision, type AttemptOutcome, decideAttempt } from './failure-policy.js';
@@ -27,6 +29,7 @@ export interface CompressionJobDeps {
   readonly threads: number | null;
   /** One line per attempt. */
   readonly log: (fields: Readonly<Record<string, unknown>>) => void;
+  readonly metrics: WorkerMetrics;
   readonly onError: (error: unknown) => void;
 }
 
@@ -37,15 +40,25 @@ interface Attempt {
   readonly scratch: string;
 }
 
+export interface CompressionMessage {
+  readonly tenantId: string;
+  readonly jobId: string;
+  /** It came before, and its handler threw or was lost. */
+  readonly repeated: boolean;
+}
+
 /** Nothing happens when the job is not waiting: the message was a repeat. May run any number of times for one message. */
-export async function runCompressionJob(deps: CompressionJobDeps, message: { tenantId: string; jobId: string }): Promise<void> {
+export async function runCompressionJob(deps: CompressionJobDeps, message: CompressionMessage): Promise<void> {
+  if (message.repeated) deps.metrics.redelivered.inc();
   const claimed = await deps.leases.claim(message);
   if (claimed === null) return;
   const startedAt = performance.now();
   const { jobId, epoch, job } = claimed;
   const keeper = keepLease({ ...deps, lease: claimed });
   const release = deps.running.add(jobId, keeper);
-  const progress = createProgressRecorder({ ...deps, lease: claimed, intervalMs: deps.progressIntervalMs });
+  deps.metrics.queueWaitSeconds.observe(Math.max(0, Date.now() - job.queuedAt.getTime()) / 1000);
+  const onPhaseEnded = (phase: string, seconds: number) => deps.metrics.phaseSeconds.observe({ phase }, seconds);
+  const progress = createProgressRecorder({ ...deps, lease: claimed, intervalMs: deps.progressIntervalMs, onPhaseEnded });
   const scratch = path.join(deps.scratchRoot, `${jobId}-${epoch}`);
   const attempt = { claimed, keeper, progress, scratch };
   let ended: Ended | undefined;
@@ -55,6 +68,9 @@ export async function runCompressionJob(deps: CompressionJobDeps, message: { ten
     keeper.end();
     release();
     await rm(scratch, { recursive: true, force: true }).catch(deps.onError);
+    const seconds = (performance.now() - startedAt) / 1000;
+    const code = ended?.decision.kind === 'fail' ? ended.decision.error.code : null;
+    countAttempt(deps.metrics, { recipe: job.recipe, state: ended?.state ?? null, code, seconds });
     deps.log({
       tenant_id: claimed.tenantId,
       job_id: jobId,
@@ -62,11 +78,11 @@ export async function runCompressionJob(deps: CompressionJobDeps, message: { ten
       epoch,
       attempt: job.attempt,
       queue_wait_ms: job.startedAt === null ? null : job.startedAt.getTime() - job.createdAt.getTime(),
-      duration_ms: Math.round(performance.now() - startedAt),
+      duration_ms: Math.round(seconds * 1000),
       phase: progress.phase(),
       outcome: ended?.outcome.kind ?? 'unrecorded',
       decision: ended?.decision.kind ?? 'none',
-      ...(ended?.decision.kind === 'fail' ? { code: ended.decision.error.code } : {}),
+      ...(code === null ? {} : { code }),
       ...describeOutcome(ended?.outcome),
       state: ended?.state ?? null,
     });
@@ -109,7 +125,7 @@ async function prepareAndRun(deps: CompressionJobDeps, { claimed, keeper, progre
     const inputs = await deps.leases.inputs(claimed);
     const paths = await materialiseInputs(deps.blobs, claimed, { inputs, folder: folders.input });
     const { job } = claimed;
-    const outcome = await deps.engine.run({
+    const outcome = await runEngine(deps, {
       job: { ...paths, recipe: job.recipe, outDir: folders.out, scratch: folders.temporary, threads: deps.threads },
       timeoutMs: job.timeoutSeconds === null ? deps.timeoutMs : job.timeoutSeconds * 1000,
       signal: keeper.signal,
@@ -125,6 +141,17 @@ async function prepareAndRun(deps: CompressionJobDeps, { claimed, keeper, progre
   }
 }
 
+async function runEngine({ engine, metrics }: CompressionJobDeps, run: EngineRun): Promise<EngineOutcome> {
+  metrics.children.inc();
+  try {
+    const outcome = await engine.run(run);
+    metrics.childExits.inc({ reason: outcome.kind });
+    return outcome;
+  } finally {
+    metrics.children.dec();
+  }
+}
+
 async function storeAndFinish(
   deps: CompressionJobDeps,
   { claimed, scratch }: Attempt,
@@ -137,7 +164,9 @@ async function storeAndFinish(
     decision.kind === 'fail'
       ? { state: 'failed', result, error: decision.error, artifacts, confirmStored }
       : { state: 'succeeded', result, error: null, artifacts, confirmStored };
-  return persistently(deps, () => deps.leases.finish(claimed, ending));
+  const state = await persistently(deps, () => deps.leases.finish(claimed, ending));
+  if (state === 'succeeded') countResult(deps.metrics, result);
+  return state;
 }
 
 /**

@@ -7,6 +7,8 @@ export interface ReconcilerDeps {
   readonly blobs: { sweepStaging(olderThanMs: number): Promise<number> };
   readonly scratchRoot: string;
   readonly intervalMs: number;
+  /** After each look. */
+  readonly onLook: () => Promise<void>;
   /** One line when something was repaired. */
   readonly log: (fields: Readonly<Record<string, unknown>>) => void;
   readonly onError: (error: unknown) => void;
@@ -26,6 +28,7 @@ export function startReconciler(deps: ReconcilerDeps): Reconciler {
   let running = Promise.resolve();
   const look = () => {
     running = reconcile(deps)
+      .then(deps.onLook)
       .catch(deps.onError)
       .then(() => {
         if (!closed) timer = setTimeout(look, deps.intervalMs);
@@ -42,7 +45,7 @@ export function startReconciler(deps: ReconcilerDeps): Reconciler {
 }
 
 /** One look at everything. */
-export async function reconcile({ repairs, blobs, scratchRoot, intervalMs, log }: ReconcilerDeps): Promise<void> {
+export async function reconcile({ repairs, blobs, scratchRoot, intervalMs, log }: Omit<ReconcilerDeps, 'onLook'>): Promise<void> {
   const silence = { silentMs: intervalMs };
   const found: Record<string, number> = { ...(await repairs.repairJobs(silence)), deliveries: await repairs.repairDeliveries(silence) };
   found.idempotency_keys = await repairs.removeExpiredIdempotencyKeys();

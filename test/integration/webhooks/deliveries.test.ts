@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { newId } from '#contracts';
 import { recordPing, recordWebhookEvent, replayDelivery } from '#platform/db';
+import { createRegistry } from '#platform/observability';
 import { createJobQueue } from '#platform/queue';
 import { startWebhookSender, type WebhookSender } from '../../../services/webhooks/deps.js';
 import { JobWorld, newWebhookSecret } from '../../support/job-world.js';
@@ -10,6 +11,7 @@ describe('webhook deliveries', () => {
   let world: JobWorld;
   let receiver: RecordingReceiver;
   let sender: WebhookSender;
+  const registry = createRegistry('webhooks');
 
   beforeAll(async () => {
     receiver = await RecordingReceiver.start();
@@ -19,7 +21,7 @@ describe('webhook deliveries', () => {
       LATHE_WEBHOOK_TIMEOUT_MS: '500',
       LATHE_PUBLIC_URL: 'https://lathe.example/base/',
     });
-    sender = await startWebhookSender(world.config, { log: { info: () => undefined, warn: () => undefined } });
+    sender = await startWebhookSender(world.config, { registry, log: { info: () => undefined, warn: () => undefined } });
   });
   afterAll(async () => {
     await sender.close();
@@ -47,6 +49,23 @@ describe('webhook deliveries', () => {
     expect(receiver.verify(request, secret)).toMatchObject({ type: 'ping', data: { endpoint_id: id } });
     expect(request?.headers).toMatchObject({ 'webhook-id': eventId, 'content-type': 'application/json', 'user-agent': 'lathe-webhooks/1' });
     expect(() => receiver.verify(request, newWebhookSecret())).toThrow(/signature/i);
+  });
+
+  it('each attempt is counted by its outcome', async () => {
+    const count = async (outcome: string) => {
+      const text = await registry.metrics();
+      return Number(new RegExp(`^webhook_attempts_total\\{outcome="${outcome}".* (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+    };
+    const { id, path } = await endpointAt('/counted');
+    receiver.answer(path, (response) => response.writeHead(receiver.requests(path).length === 1 ? 500 : 204).end());
+    const before = { retry: await count('retry'), succeeded: await count('succeeded') };
+    await ended((await ping(id)).id, 'succeeded');
+    await vi.waitFor(async () => {
+      expect({ retry: await count('retry'), succeeded: await count('succeeded') }).toEqual({
+        retry: before.retry + 1,
+        succeeded: before.succeeded + 1,
+      });
+    });
   });
 
   it('while a secret is rotated, receivers with the old and with the new one both verify', async () => {

@@ -2,6 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { requestJobCancel } from '#platform/db';
+import { Readiness } from '#platform/lifecycle';
+import { createRegistry } from '#platform/observability';
 import { createJobQueue } from '#platform/queue';
 import { startWorker, type Worker } from '../../../services/worker/deps.js';
 import { JobWorld } from '../../support/job-world.js';
@@ -15,13 +17,21 @@ const log = {
   warn: () => undefined,
 };
 
+const registry = createRegistry('worker');
+const readiness = new Readiness();
+/** The value of the series of this name with this label; 0 while there is none. */
+const metric = async (name: string, label: string) => {
+  const line = (await registry.metrics()).split('\n').find((each) => each.startsWith(`${name}{`) && each.includes(label));
+  return Number(line?.split(' ').at(-1) ?? 0);
+};
+
 describe('how a job ends', () => {
   let world: JobWorld;
   let worker: Worker;
 
   beforeAll(async () => {
     world = await JobWorld.open('postgres', { LATHE_JOB_MEMORY_MB: '220', LATHE_WORKER_CONCURRENCY: '4' });
-    worker = await startWorker(world.config, { log, engine: { entry, execArgv: [] } });
+    worker = await startWorker(world.config, { log, registry, readiness, engine: { entry, execArgv: [] } });
   });
   afterEach(() => world.checkInvariants());
   afterAll(async () => {
@@ -56,6 +66,32 @@ describe('how a job ends', () => {
       state: 'succeeded',
       attempt: 1,
     });
+  });
+
+  it('is counted by state and code, with its time and its phases, and the process that ran it by how that ended', async () => {
+    const series = [
+      ['jobs_finished_total', 'state="succeeded",code="none"'],
+      ['jobs_finished_total', 'state="failed",code="recipe_invalid"'],
+      ['child_exit_total', 'reason="finished"'],
+      ['child_exit_total', 'reason="refused"'],
+      ['job_phase_seconds_count', 'phase="measure"'],
+      ['compression_ratio_bucket', 'le="4"'],
+    ] as const;
+    const counts = () => Promise.all(series.map(([name, label]) => metric(name, label)));
+    const before = await counts();
+    const runs = await metric('job_run_seconds_count', 'method="clean-up"');
+    await ended((await world.createJob()).id, 'succeeded');
+    await ended((await world.createJob({ model: { refuse: 'recipe_invalid' } })).id, 'failed');
+    await vi.waitFor(async () => expect(await counts()).toEqual(before.map((count) => count + 1)));
+    await vi.waitFor(async () => expect(await metric('job_run_seconds_count', 'method="clean-up"')).toBe(runs + 2));
+    expect(await metric('compression_ratio_bucket', 'le="3.5"')).toBe(0);
+    expect(await registry.metrics()).not.toMatch(/(tenant|job_id|url)="/);
+  });
+
+  it('a worker that has all it needs says so, and shows how much work waits', async () => {
+    readiness.state = 'ready';
+    expect(await readiness.report()).toEqual({ ready: true, state: 'ready', checks: { database: 'ok', queue: 'ok', storage: 'ok' } });
+    await vi.waitFor(async () => expect(await registry.metrics()).toContain('queue_depth{queue="compression.run",state="queued"'));
   });
 
   it('ten copies of one queue message run the job once', async () => {
