@@ -8,10 +8,14 @@ export interface EngineChildOptions {
   /** Module that the process runs: engine-process. */
   readonly entry: string;
   readonly execArgv: readonly string[];
+  /** Resident memory above which the process is ended; its JavaScript heap gets a share of it. */
+  readonly memoryBytes: number;
   /** The whole environment of the process: no credentials. */
   readonly environment: Readonly<Record<string, string>>;
 }
 
+/** The rest is for weights, the runtime and V8 itself. A heap that grows beyond ends with a message that classifyExit knows. */
+const heapShare = 0.75;
 const stderrTailChars = 8 * 1024;
 const niceness = 5;
 
@@ -23,10 +27,11 @@ export class EngineChild {
   private readonly ready: Promise<void>;
   private gone = false;
 
-  constructor({ entry, execArgv, environment }: EngineChildOptions) {
+  constructor({ entry, execArgv, memoryBytes, environment }: EngineChildOptions) {
+    const heapMebibytes = Math.floor((memoryBytes * heapShare) / 1024 / 1024);
     // Its own process group, so that a kill reaches whatever it starts; its own stdout goes nowhere.
     const child = fork(entry, [], {
-      execArgv: [...execArgv],
+      execArgv: [...execArgv, `--max-old-space-size=${heapMebibytes}`],
       env: environment,
       detached: true,
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],

@@ -7,8 +7,6 @@ import { residentBytes } from './resident-memory.js';
 export interface EngineHostOptions extends EngineChildOptions {
   /** Processes at work at the same time. */
   readonly concurrency: number;
-  /** Resident memory above which a process is ended. */
-  readonly memoryBytes: number;
   /** Time between the polite request to stop and SIGTERM, in milliseconds. */
   readonly stopGraceMs: number;
 }

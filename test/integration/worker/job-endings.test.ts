@@ -30,7 +30,7 @@ describe('how a job ends', () => {
   let worker: Worker;
 
   beforeAll(async () => {
-    world = await JobWorld.open('postgres', { LATHE_JOB_MEMORY_MB: '220', LATHE_WORKER_CONCURRENCY: '4' });
+    world = await JobWorld.open('postgres', { LATHE_JOB_MEMORY_MB: '400', LATHE_WORKER_CONCURRENCY: '4' });
     worker = await startWorker(world.config, { log, registry, readiness, engine: { entry, execArgv: [] } });
   });
   afterEach(() => world.checkInvariants());
@@ -146,6 +146,15 @@ describe('how a job ends', () => {
     await ended(id, 'failed');
     expect((await world.job(id)).error).toMatchObject({ code: 'out_of_memory' });
     expect(await starts(journal)).toBe(1);
+  });
+
+  it('a JavaScript heap that outgrows its share of the memory ends the job before the whole of the memory is used', async () => {
+    const { id } = await world.createJob({ model: { die: 'objects' } });
+    await ended(id, 'failed');
+    const { error } = await world.job(id);
+    expect(error).toMatchObject({ code: 'out_of_memory', details: { limit_bytes: world.config.jobs.memoryBytes } });
+    // Only the kernel's figure would be here had the watch on the memory been first.
+    expect(error).not.toHaveProperty('details.resident_bytes');
   });
 
   it.each([{ die: 'spin' }, { ms: 60_000, deaf: true }])('a job that hangs (%o) ends as timeout when its limit is over', async (model) => {

@@ -30,6 +30,11 @@ const deaths = {
     console.error('FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory');
     process.abort();
   },
+  // Through V8's own limit, with little outside its heap.
+  objects: () => {
+    const held = [];
+    for (;;) held.push(new Array(100_000).fill(held.length + 0.5));
+  },
   spin: () => {
     for (;;) Math.random();
   },
