@@ -63,11 +63,11 @@ export const environmentSchema = Type.Object({
   }),
   LATHE_JOB_MEMORY_MB: count('Resident memory above which the process of a job is ended as out_of_memory.', 8192, { minimum: 128 }),
   LATHE_JOB_TIMEOUT_SECONDS: count('Run time after which a job ends as timeout, unless it names its own limit.', 6 * 3600),
-  LATHE_JOB_LEASE_MS: count('How long a claimed job belongs to a worker that has fallen silent.', 60_000, { minimum: 100 }),
+  LATHE_JOB_LEASE_MS: count('How long a claimed job belongs to a worker that has fallen silent.', 20_000, { minimum: 100 }),
   LATHE_JOB_HEARTBEAT_MS: count('How often a worker renews its lease and looks for a cancellation.', 5_000, { minimum: 20 }),
   LATHE_JOB_CANCEL_GRACE_MS: count('How long a cancelled job may take to stop by itself before it is killed.', 10_000, { minimum: 0 }),
   LATHE_OUTBOX_POLL_MS: count('How often messages that no notification announced are looked for.', 2_000, { minimum: 20 }),
-  LATHE_RECONCILE_INTERVAL_MS: count('How often lost work is looked for and put back.', 30_000, { minimum: 50 }),
+  LATHE_RECONCILE_INTERVAL_MS: count('How often lost work is looked for and put back.', 10_000, { minimum: 50 }),
   LATHE_QUEUE_PREFIX: Type.String({
     description: 'Prefix of all keys in Redis, so that installations can share one.',
     default: 'lathe',

@@ -7,7 +7,7 @@ export interface ReconcilerDeps {
   readonly blobs: { sweepStaging(olderThanMs: number): Promise<number> };
   readonly scratchRoot: string;
   readonly intervalMs: number;
-  /** After each look. */
+  /** After each look; throws when the database does not answer. */
   readonly onLook: () => Promise<void>;
   /** One line when something was repaired. */
   readonly log: (fields: Readonly<Record<string, unknown>>) => void;
@@ -21,15 +21,27 @@ export interface Reconciler {
 /** An upload that has not been written to for so long is dead. */
 const stagingAgeMs = 3_600_000;
 
-/** Looks at once and then at every interval, one look at a time. */
+/**
+ * Looks at once and then at every interval, one look at a time. A look that failed means that the database was away, perhaps for
+ * longer than a lease: the next one only waits for it, so that workers who kept on working renew before anyone takes their jobs.
+ */
 export function startReconciler(deps: ReconcilerDeps): Reconciler {
   let closed = false;
+  let outage = false;
   let timer: NodeJS.Timeout | undefined;
   let running = Promise.resolve();
   const look = () => {
-    running = reconcile(deps)
+    running = (outage ? Promise.resolve() : reconcile(deps))
       .then(deps.onLook)
-      .catch(deps.onError)
+      .then(
+        () => {
+          outage = false;
+        },
+        (error: unknown) => {
+          outage = true;
+          deps.onError(error);
+        },
+      )
       .then(() => {
         if (!closed) timer = setTimeout(look, deps.intervalMs);
       });
