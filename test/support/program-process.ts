@@ -1,7 +1,8 @@
 /** Starts a program of test/support/programs as a process that a test can kill, stop and continue. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { builtService } from './built-service.js';
 
 export class ProgramProcess {
   readonly exited: Promise<void>;
@@ -12,9 +13,9 @@ export class ProgramProcess {
 
   /** Resolves when it has printed `ready`. */
   static async start(program: 'worker' | 'webhooks', argument: unknown): Promise<ProgramProcess> {
-    const file = fileURLToPath(new URL(`./programs/${program}.ts`, import.meta.url));
-    const args = ['--conditions=source', '--import', 'tsx', file, JSON.stringify(argument)];
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const file = fileURLToPath(new URL(`./programs/${program}.mjs`, import.meta.url));
+    const deps = pathToFileURL(await builtService(`${program}/deps.js`)).href;
+    const child = spawn(process.execPath, [file, deps, JSON.stringify(argument)], { stdio: ['ignore', 'pipe', 'inherit'] });
     const started = new ProgramProcess(child);
     const ready = new Promise<void>((resolve) => {
       createInterface({ input: child.stdout }).on('line', (line) => line === 'ready' && resolve());

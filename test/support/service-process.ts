@@ -1,7 +1,8 @@
-/** The whole service as `npm start` runs it, from source, in a process of its own. */
+/** The whole service as `npm start` runs it, in a process of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { vi } from 'vitest';
+import { builtService } from './built-service.js';
 
 export interface LogLine {
   readonly name: string;
@@ -25,9 +26,9 @@ export class ServiceProcess {
   }
 
   /** `environment` replaces all LATHE_*, S3_* and connection variables of the test run. */
-  static spawn(environment: Record<string, string>): ServiceProcess {
+  static async spawn(environment: Record<string, string>): Promise<ServiceProcess> {
     const inherited = Object.entries(process.env).filter(([key]) => !/^(LATHE_|S3_|DATABASE_URL|REDIS_URL|NODE_OPTIONS|VITEST)/.test(key));
-    const args = ['--conditions', 'source', '--import', 'tsx', 'services/cli/main.ts', 'serve'];
+    const args = [await builtService('cli/main.js'), 'serve'];
     const env = { ...Object.fromEntries(inherited), LATHE_LOG_LEVEL: 'debug', ...environment };
     return new ServiceProcess(spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] }));
   }

@@ -20,7 +20,7 @@ describe('npm start with nothing set', () => {
     return { status: response.status, body: await response.json() };
   };
   const start = async () => {
-    service = ServiceProcess.spawn({ LATHE_DATA_DIR: dataDir, LATHE_PORT: String(port) });
+    service = await ServiceProcess.spawn({ LATHE_DATA_DIR: dataDir, LATHE_PORT: String(port) });
     await service.ready();
   };
 
@@ -97,7 +97,7 @@ describe('LATHE_ROLE=api with a database of its own', () => {
       LATHE_PORT: String(port),
       LATHE_DATA_DIR: dataDir,
     };
-    const service = ServiceProcess.spawn(settings);
+    const service = await ServiceProcess.spawn(settings);
     try {
       await service.ready();
       expect(service.pidsOf('api')).toEqual([service.child.pid]);
@@ -121,7 +121,7 @@ describe('LATHE_ROLE=api with a database of its own', () => {
 
 describe('npm start with wrong settings', () => {
   it('starts nothing, lists every fault and ends with status 78', async () => {
-    const service = ServiceProcess.spawn({ LATHE_PORT: 'x', LATHE_ROLE: 'y', LATHE_DATADIR: 'z' });
+    const service = await ServiceProcess.spawn({ LATHE_PORT: 'x', LATHE_ROLE: 'y', LATHE_DATADIR: 'z' });
     expect(await service.exited).toBe(78);
     expect(service.messages).toMatch(
       /3 faults:\n {2}- LATHE_DATADIR: no such setting.*LATHE_DATA_DIR\?\n {2}- LATHE_ROLE: .*\n {2}- LATHE_PORT: /s,
@@ -131,7 +131,7 @@ describe('npm start with wrong settings', () => {
 
   it('a database that does not answer is named as the reason, without its password, and ends with status 1', async () => {
     const port = await findFreePort();
-    const service = ServiceProcess.spawn({ DATABASE_URL: `postgresql://lathe:hunter2@127.0.0.1:${port}/lathe` });
+    const service = await ServiceProcess.spawn({ DATABASE_URL: `postgresql://lathe:hunter2@127.0.0.1:${port}/lathe` });
     expect(await service.exited).toBe(1);
     expect(service.log[0]?.msg).toMatch(/^could not start: The database cannot be reached: .*ECONNREFUSED/);
     expect(JSON.stringify(service.log)).not.toContain('hunter2');
