@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -49,6 +49,14 @@ describe('npm start with nothing set', () => {
 
   it('is ready: the API reaches the database, the queue and the storage', async () => {
     expect(await get('/readyz')).toMatchObject({ status: 200, body: { checks: { database: 'ok', queue: 'ok', storage: 'ok' } } });
+  });
+
+  it.skipIf(process.platform !== 'linux')('no process but those of jobs has the native runtime in memory', () => {
+    for (const pid of [service.child.pid, ...roles.map((role) => service.pidsOf(role).at(-1))]) {
+      const maps = readFileSync(`/proc/${pid}/maps`, 'utf8');
+      expect(maps).toContain('node');
+      expect(maps).not.toContain('onnxruntime');
+    }
   });
 
   it.each(roles)('starts %s again when it is killed', async (role) => {
