@@ -57,7 +57,7 @@ export const environmentSchema = Type.Object({
   LATHE_SHUTDOWN_GRACE_SECONDS: count('How long a stopping process may take to finish what it has begun.', 30, { maximum: 3600 }),
   LATHE_UPLOAD_MAX_BYTES: count('Largest model or data set accepted.', 8 * 1024 * MEBIBYTE),
   LATHE_MIN_FREE_DISK_BYTES: count('Uploads that would leave less free space than this are refused.', 512 * MEBIBYTE, { minimum: 0 }),
-  LATHE_RATE_LIMIT_PER_MINUTE: count('Requests per minute and API key.', 6000),
+  LATHE_RATE_LIMIT_PER_MINUTE: count('Requests per minute and API key.', 12_000),
   LATHE_WORKER_CONCURRENCY: count('Jobs run at the same time by one worker; the CPU threads are shared out among them.', 1, {
     maximum: 256,
   }),
