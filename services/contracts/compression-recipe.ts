@@ -12,10 +12,10 @@ const dynamicInt8 = Type.Object(
     method: Type.Literal('dynamic-int8'),
     per_channel: Type.Optional(Type.Boolean({ description: 'One scale per output column instead of one per weight tensor.' })),
     op_types: Type.Optional(
-      Type.Array(Type.Enum(['MatMul', 'Gemm', 'LSTM', 'Attention', 'Gather']), {
+      Type.Array(Type.Enum(['MatMul', 'Gemm', 'LSTM', 'Gather']), {
         uniqueItems: true,
         minItems: 1,
-        description: 'Operators to quantize; all of them when absent.',
+        description: 'Operators to quantize; all of them when absent. The projections of attention are MatMul nodes.',
       }),
     ),
     exclude: Type.Optional(nodeNames('Nodes to leave in float, by name.')),
@@ -77,7 +77,8 @@ export const methods = {
   },
   'dynamic-int8': {
     title: 'Dynamic int8 quantization',
-    description: 'Weights of MatMul, Gemm, LSTM, attention and embeddings as int8; activations quantized while running. Needs no data.',
+    description:
+      'Weights of MatMul (the projections of attention are MatMul nodes), Gemm, LSTM and embeddings as int8; activations quantized while running. Needs no data.',
     needs: [],
     schema: dynamicInt8,
   },

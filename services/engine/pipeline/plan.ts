@@ -10,7 +10,7 @@ export interface DynamicInt8Step {
   readonly method: 'dynamic-int8';
   /** One scale per output column instead of one per weight tensor. */
   readonly per_channel?: boolean;
-  readonly op_types?: readonly ('MatMul' | 'Gemm' | 'LSTM' | 'Attention' | 'Gather')[];
+  readonly op_types?: readonly ('MatMul' | 'Gemm' | 'LSTM' | 'Gather')[];
   /** Node names; '*' stands for any characters. */
   readonly exclude?: readonly string[];
   readonly embeddings?: boolean;
