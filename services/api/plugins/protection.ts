@@ -13,6 +13,7 @@ export interface ProtectionOptions {
 /** Wrong keys from one address per minute: enough for a mistake in a script, useless for guessing. */
 const failedAuthenticationsPerMinute = 100;
 const minuteMs = 60_000;
+const sampleMs = 1_000;
 
 /** Before everything else, so that refusals carry them too. */
 export async function addSafeHeaders(app: Api): Promise<void> {
@@ -20,14 +21,21 @@ export async function addSafeHeaders(app: Api): Promise<void> {
 }
 
 export async function addProtection(app: Api, { requestsPerMinute }: ProtectionOptions): Promise<void> {
+  let countsFrom = Number.POSITIVE_INFINITY;
   await app.register(underPressure, {
     // Delay and not utilization: a loop that is always busy and always in time is doing its work.
     maxEventLoopDelay: 3_000,
+    sampleInterval: sampleMs,
     pressureHandler: (request) => {
-      if (isExempt(request)) return;
+      if (isExempt(request) || !app.isOverloaded()) return;
       throw new AppError('overloaded', 'The service is overloaded just now.', { headers: { 'Retry-After': '10' } });
     },
   });
+  app.addHook('onListen', async () => {
+    // Loading the program holds the loop up, and the sample after next is the first that begins with nothing of it.
+    countsFrom = performance.now() + 2 * sampleMs;
+  });
+  app.decorate('isOverloaded', () => performance.now() >= countsFrom && app.isUnderPressure());
   await app.register(rateLimit, { global: false });
   const perKey = app.createRateLimit({ max: requestsPerMinute, timeWindow: minuteMs, keyGenerator: keyOf });
   const perAddress = app.createRateLimit({ max: failedAuthenticationsPerMinute, timeWindow: minuteMs, keyGenerator: addressOf });
@@ -52,6 +60,8 @@ export async function addProtection(app: Api, { requestsPerMinute }: ProtectionO
 
 declare module 'fastify' {
   interface FastifyInstance {
+    /** Whether requests are refused just now; never before the server has listened for two samples. */
+    isOverloaded(): boolean;
     /** Throws quota_exceeded for an address that has sent too many wrong keys. */
     refuseGuessing(request: FastifyRequest): Promise<void>;
   }
