@@ -1,5 +1,6 @@
 /** One process for one job: started ahead of time, given the job once, watched, ended by escalation. */
 import { type ChildProcess, fork } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import type { ProcessExit } from './engine-outcome.js';
 import { type ChildMessage, type ParentMessage, parseChildMessage } from './engine-protocol.js';
@@ -17,7 +18,7 @@ export interface EngineChildOptions {
 /** The rest is for weights, the runtime and V8 itself. A heap that grows beyond ends with a message that classifyExit knows. */
 const heapShare = 0.75;
 const stderrTailChars = 8 * 1024;
-const niceness = 5;
+const niceness = 10;
 
 export class EngineChild {
   readonly exited: Promise<ProcessExit>;
@@ -38,6 +39,7 @@ export class EngineChild {
       serialization: 'json',
     });
     this.process = child;
+    if (child.pid !== undefined) yieldProcessor(child.pid);
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderrTail = (this.stderrTail + text).slice(-stderrTailChars);
     });
@@ -84,15 +86,6 @@ export class EngineChild {
     if (this.process.connected) this.process.send(message, () => undefined);
   }
 
-  /** The API and the database stay quick while this process computes. */
-  yieldCpu(): void {
-    try {
-      if (this.process.pid !== undefined) setPriority(this.process.pid, niceness);
-    } catch {
-      // Not permitted here, or gone already: only a courtesy.
-    }
-  }
-
   /** To the whole group. */
   kill(signal: 'SIGTERM' | 'SIGKILL'): void {
     if (this.process.pid === undefined || this.gone) return;
@@ -114,3 +107,14 @@ export class EngineChild {
   }
 }
 const sigtermGraceMaxMs = 5_000;
+
+/** The API and the database stay quick while a process loads the engine and computes. */
+function yieldProcessor(pid: number): void {
+  try {
+    setPriority(pid, niceness);
+    // A session of its own is a scheduling group of its own, and niceness counts inside a group only (sched(7), autogroup).
+    if (process.platform === 'linux') writeFileSync(`/proc/${pid}/autogroup`, String(niceness));
+  } catch {
+    // Not permitted here, no such feature, or gone already: only a courtesy.
+  }
+}

@@ -111,10 +111,7 @@ async function supervise(child: EngineChild, run: EngineRun, { memoryBytes, stop
   run.signal.addEventListener('abort', stop, { once: true });
   await child.settled();
   if (run.signal.aborted) stop();
-  else {
-    child.yieldCpu();
-    child.send({ type: 'run', ...run.job });
-  }
+  else child.send({ type: 'run', ...run.job });
   const exit = await child.exited;
   for (const timer of timers) clearTimeout(timer);
   run.signal.removeEventListener('abort', stop);
