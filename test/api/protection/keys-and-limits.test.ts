@@ -130,7 +130,8 @@ describe('probes', () => {
   it('say alive, ready with each check, and measure requests without naming anybody', async () => {
     await server.anonymous.get('/livez').expect(200, { status: 'ok' });
     const ready = await server.anonymous.get('/readyz').expect(200);
-    expect(ready.body).toEqual({ status: 'ok', state: 'ready', checks: { database: 'ok', queue: 'ok', storage: 'ok', disk: 'ok' } });
+    const checks = { database: 'ok', queue: 'ok', storage: 'ok', disk: 'ok', event_loop: 'ok' };
+    expect(ready.body).toEqual({ status: 'ok', state: 'ready', checks });
     const metrics = await server.anonymous.get('/metrics').expect(200);
     expect(metrics.text).toMatch(/http_request_duration_seconds_count\{process="api",route="\/v1\/limits",method="GET",status="200"\} \d+/);
     expect(metrics.text).not.toContain(server.tenantId);
