@@ -3,7 +3,15 @@ import { availableParallelism, hostname } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ConfigWithDatabase, minimalEnvironment } from '#platform/config';
-import { jobLeaseRepository, jobRepairRepository, listen, type NotificationListener, openDatabase, readWorkBacklog } from '#platform/db';
+import {
+  blobRepository,
+  jobLeaseRepository,
+  jobRepairRepository,
+  listen,
+  type NotificationListener,
+  openDatabase,
+  readWorkBacklog,
+} from '#platform/db';
 import { Readiness } from '#platform/lifecycle';
 import { createQueueMetrics, createRegistry, createWorkerMetrics, type Registry } from '#platform/observability';
 import { type OutboxRelay, startOutboxRelay } from '#platform/outbox';
@@ -13,6 +21,7 @@ import type { EngineChildOptions } from './compression/engine-child.js';
 import { EngineHost } from './compression/engine-host.js';
 import { type CompressionJobDeps, runCompressionJob } from './compression/run-compression-job.js';
 import { RunningJobs } from './compression/running-jobs.js';
+import { startBlobSweeper } from './maintenance/orphan-blobs.js';
 import { showBacklog } from './maintenance/queue-gauges.js';
 import { startReconciler } from './maintenance/reconcile.js';
 
@@ -43,8 +52,7 @@ const closingReserveMs = 3_000;
 export async function startWorker(config: ConfigWithDatabase, options: WorkerOptions): Promise<Worker> {
   const { log, engine, registry = createRegistry('worker'), readiness = new Readiness() } = options;
   const { jobs } = config;
-  const metrics = createWorkerMetrics(registry);
-  const queueMetrics = createQueueMetrics(registry);
+  const [metrics, queueMetrics] = [createWorkerMetrics(registry), createQueueMetrics(registry)];
   const onError = (error: unknown) => log.warn({ err: error }, 'worker trouble');
   const database = openDatabase({ url: config.databaseUrl, poolSize: jobs.concurrency * 2 + 6 });
   const blobs = await openBlobStore(config.storage);
@@ -84,6 +92,7 @@ export async function startWorker(config: ConfigWithDatabase, options: WorkerOpt
     log: (fields) => log.info(fields, 'repaired'),
     onError,
   });
+  const sweeper = startBlobSweeper({ blobs, blobRows: blobRepository(database), log: (fields) => log.info(fields, 'swept'), onError });
   addChecks(readiness, { database, queue, blobs });
   await host.start();
   await consumer.start({
@@ -97,7 +106,7 @@ export async function startWorker(config: ConfigWithDatabase, options: WorkerOpt
   });
   return {
     close: async () => {
-      await reconciler.close();
+      await Promise.all([reconciler.close(), sweeper.close()]);
       const grace = setTimeout(() => running.stopAll(), Math.max(0, config.shutdownGraceMs - jobs.cancelGraceMs - closingReserveMs));
       await consumer.close();
       clearTimeout(grace);

@@ -212,6 +212,32 @@ for (const kind of ['filesystem', 's3'] as const) {
       expect([...(server?.uploads.keys() ?? [])]).toEqual(server ? ['alive'] : []);
     });
 
+    it('list names every blob of every tenant that was written before the grace, and nothing else', async () => {
+      const listed = async () => {
+        const names = [];
+        for await (const name of store.list(3_600_000)) names.push(name);
+        return names.sort((a, b) => (a.sha256 < b.sha256 ? -1 : 1));
+      };
+      expect(await listed()).toEqual([]);
+      const old = [];
+      for (const tenantId of [tenant, tenant, 'ten_other', tenant, 'ten_other'])
+        old.push({ tenantId, sha256: (await store.put(tenantId, streamOf(randomBytes(20)), anySize)).sha256 });
+      for (const { tenantId, sha256 } of old) {
+        const key = `blobs/${tenantId}/sha256/${sha256.slice(0, 2)}/${sha256.slice(2, 4)}/${sha256}`;
+        if (server) server.modified.set(key, new Date(0));
+        else await utimes(path.join(folder, key), new Date(0), new Date(0));
+      }
+      await putBytes(randomBytes(20));
+      if (server) {
+        server.objects.set('blobs/readme', Buffer.from('x'));
+        server.modified.set('blobs/readme', new Date(0));
+      } else {
+        await writeFile(path.join(folder, 'blobs', 'readme'), 'x');
+        await utimes(path.join(folder, 'blobs', 'readme'), new Date(0), new Date(0));
+      }
+      expect(await listed()).toEqual(old.sort((a, b) => (a.sha256 < b.sha256 ? -1 : 1)));
+    });
+
     it('ping says whether the store can be used', async () => {
       await store.ping();
       if (config.kind === 's3') {

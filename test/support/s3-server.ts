@@ -11,6 +11,8 @@ interface MultipartUpload {
 
 export class S3Server {
   readonly objects = new Map<string, Buffer>();
+  /** When an object was written, where that is not now. */
+  readonly modified = new Map<string, Date>();
   readonly uploads = new Map<string, MultipartUpload>();
   /** Answers the next `count` requests whose method is in `methods` with 500. */
   failNext = { methods: [] as string[], count: 0 };
@@ -59,7 +61,24 @@ export class S3Server {
     return this.answerObject({ method, url, key, body, range: request.headers.range }, response);
   }
 
+  /** Two to a page, so that every reader has to turn pages. */
+  private answerList(url: URL, response: http.ServerResponse): void {
+    const after = url.searchParams.get('continuation-token') ?? '';
+    const prefix = url.searchParams.get('prefix') ?? '';
+    const keys = [...this.objects.keys()].filter((key) => key.startsWith(prefix) && key > after).sort();
+    const page = keys.slice(0, 2);
+    const contents = page.map(
+      (key) => `<Contents><Key>${key}</Key><LastModified>${(this.modified.get(key) ?? new Date()).toISOString()}</LastModified></Contents>`,
+    );
+    const next = keys.length > page.length ? `<NextContinuationToken>${page.at(-1)}</NextContinuationToken>` : '';
+    sendXml(response, 200, `<ListBucketResult>${contents.join('')}<IsTruncated>${next !== ''}</IsTruncated>${next}</ListBucketResult>`);
+  }
+
   private answerBucket(url: URL, response: http.ServerResponse): void {
+    if (url.searchParams.has('list-type')) {
+      this.answerList(url, response);
+      return;
+    }
     if (!url.searchParams.has('uploads')) {
       sendXml(response, 200, '');
       return;

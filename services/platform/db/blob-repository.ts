@@ -6,12 +6,25 @@ export interface BlobContent {
   readonly bytes: number;
 }
 
+/** A content of one tenant. */
+export interface TenantBlob {
+  readonly tenantId: string;
+  readonly sha256: string;
+}
+
 export interface BlobRepository {
   /**
    * Forgets the blob when nothing refers to it; `removeBytes` runs under the content's lock, before the lock is given up.
    * True when it was removed.
    */
   removeIfUnreferenced(tenantId: string, sha256: string, removeBytes: () => Promise<void>): Promise<boolean>;
+  /**
+   * Those that no model, data set or artifact refers to just now, without any lock. Blobs of tenants that this database does not
+   * know are left out: another installation may share the store.
+   */
+  findUnreferenced(blobs: readonly TenantBlob[]): Promise<readonly TenantBlob[]>;
+  /** True for one caller of all processes, then for nobody until `intervalMs` have passed. */
+  claimSweep(intervalMs: number): Promise<boolean>;
 }
 
 /** Held until the transaction ends. Take several in sorted order (registerBlobs does). */
@@ -36,8 +49,32 @@ async function isReferenced(tx: Db, tenantId: string, sha256: string): Promise<b
   return row?.referenced ?? true;
 }
 
+async function findUnreferenced(db: Db, blobs: readonly TenantBlob[]): Promise<readonly TenantBlob[]> {
+  return db.$queryRaw<TenantBlob[]>`
+    WITH referenced AS (
+      SELECT tenant_id, file ->> 'sha256' AS sha256 FROM model, jsonb_array_elements(files) AS file WHERE deleted_at IS NULL
+      UNION ALL SELECT tenant_id, sha256 FROM dataset WHERE deleted_at IS NULL
+      UNION ALL SELECT tenant_id, sha256 FROM artifact)
+    SELECT candidate.tenant_id AS "tenantId", candidate.sha256
+    FROM unnest(${blobs.map(({ tenantId }) => tenantId)}::text[], ${blobs.map(({ sha256 }) => sha256)}::text[]) AS candidate (tenant_id, sha256)
+    JOIN tenant ON tenant.id = candidate.tenant_id
+    WHERE NOT EXISTS (
+      SELECT FROM referenced WHERE referenced.tenant_id = candidate.tenant_id AND referenced.sha256 = candidate.sha256)`;
+}
+
+/** The time of the last claim is kept by the database, so that clocks of processes do not matter. */
+async function claimSweep(db: Db, intervalMs: number): Promise<boolean> {
+  const claimed = await db.$executeRaw`
+    INSERT INTO instance_setting (name, value) VALUES ('blob_sweep_at', now()::text)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+      WHERE instance_setting.value::timestamptz <= now() - ${intervalMs} * interval '1 millisecond'`;
+  return claimed === 1;
+}
+
 export function blobRepository(database: Database): BlobRepository {
   return {
+    findUnreferenced: (blobs) => findUnreferenced(database.db, blobs),
+    claimSweep: (intervalMs) => claimSweep(database.db, intervalMs),
     removeIfUnreferenced: (tenantId, sha256, removeBytes) =>
       database.transaction(async (tx) => {
         await lockBlob(tx, tenantId, sha256);

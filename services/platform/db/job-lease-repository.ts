@@ -48,8 +48,8 @@ export interface JobEnding {
   readonly result: Readonly<Record<string, unknown>> | null;
   readonly error: JobError | null;
   readonly artifacts: readonly NewArtifact[];
-  /** Called while nobody can remove bytes of these contents; throws when some are no longer stored. */
-  readonly confirmStored?: () => Promise<void>;
+  /** Called while nobody can remove bytes of these contents; throws when they cannot be made sure of. */
+  readonly ensureStored?: () => Promise<void>;
 }
 
 export interface Requeue {
@@ -154,7 +154,7 @@ export async function finishLeased(tx: Db, lease: JobLease, ending: JobEnding): 
   const kept: JobEnding = canceled ? { state: 'canceled', result: null, error: null, artifacts: [] } : ending;
   if (kept.artifacts.length > 0) {
     await registerBlobs(tx, lease.tenantId, kept.artifacts);
-    await kept.confirmStored?.();
+    await kept.ensureStored?.();
     await tx.artifact.createMany({
       data: kept.artifacts.map(({ bytes, ...artifact }) => ({
         ...artifact,

@@ -7,6 +7,13 @@ export interface StoredBlob {
   readonly bytes: number;
 }
 
+/** A blob among those of all tenants. */
+export interface BlobName {
+  readonly tenantId: string;
+  /** Lower-case hex. */
+  readonly sha256: string;
+}
+
 export interface PutOptions {
   /** More than this: AppError payload_too_large. */
   readonly maxBytes: number;
@@ -47,6 +54,8 @@ export interface BlobStore {
   stat(tenantId: string, sha256: string): Promise<{ readonly bytes: number } | undefined>;
   /** Also succeeds when it is not there. */
   delete(tenantId: string, sha256: string): Promise<void>;
+  /** The blobs of all tenants whose bytes were written longer ago than this, in no order; none is held back in memory. */
+  list(olderThanMs: number): AsyncIterable<BlobName>;
   /** A URL from which anybody can fetch the bytes until it expires; null where the store has no such thing. */
   presignedUrl(tenantId: string, sha256: string, options: PresignOptions): Promise<string | null>;
   /** Writes the bytes to a file that must not exist yet; never a link. Throws AppError not_found. */

@@ -1,11 +1,11 @@
 /** Blobs as files below one folder: complete under their final name, or absent. */
 import { constants } from 'node:fs';
-import { access, copyFile, type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { access, copyFile, type FileHandle, mkdir, open, opendir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { AppError } from '#contracts';
-import { blobKey } from './blob-key.js';
-import type { BlobStore, ByteRange, PutOptions, StoredBlob } from './blob-store.js';
+import { blobKey, parseBlobKey } from './blob-key.js';
+import type { BlobName, BlobStore, ByteRange, PutOptions, StoredBlob } from './blob-store.js';
 import { type StagedFile, StagingArea } from './staging-area.js';
 
 export class FilesystemBlobStore implements BlobStore {
@@ -44,6 +44,15 @@ export class FilesystemBlobStore implements BlobStore {
     await rm(this.locate(tenantId, sha256), { force: true });
   }
 
+  async *list(olderThanMs: number): AsyncGenerator<BlobName> {
+    for await (const file of filesBelow(path.join(this.root, 'blobs'))) {
+      const name = parseBlobKey(path.relative(this.root, file).split(path.sep).join('/'));
+      if (name === undefined) continue;
+      const facts = await stat(file).catch(() => undefined);
+      if (facts && Date.now() - facts.mtimeMs >= olderThanMs) yield name;
+    }
+  }
+
   async presignedUrl(): Promise<null> {
     return null;
   }
@@ -77,6 +86,19 @@ export class FilesystemBlobStore implements BlobStore {
     if (created === undefined) return;
     for (let parent = path.dirname(folder); parent.length >= path.dirname(created).length; parent = path.dirname(parent))
       await flushFolder(parent);
+  }
+}
+
+/** Folder by folder; one that vanishes meanwhile has no files. */
+async function* filesBelow(folder: string): AsyncGenerator<string> {
+  const entries = await opendir(folder).catch((error: unknown) => {
+    if (isMissing(error)) return [];
+    throw error;
+  });
+  for await (const entry of entries) {
+    const entryPath = path.join(folder, entry.name);
+    if (entry.isDirectory()) yield* filesBelow(entryPath);
+    else if (entry.isFile()) yield entryPath;
   }
 }
 

@@ -3,7 +3,7 @@ import type { StorageConfig } from '../config/index.js';
 import type { BlobStore } from './blob-store.js';
 import { FilesystemBlobStore } from './filesystem-blob-store.js';
 
-export type { BlobStore, ByteRange, PresignOptions, PutOptions, StoredBlob } from './blob-store.js';
+export type { BlobName, BlobStore, ByteRange, PresignOptions, PutOptions, StoredBlob } from './blob-store.js';
 export { type StagedFile, StagingArea } from './staging-area.js';
 
 /** The S3 client is loaded only where it is used: it takes a fifth of a second and 30 MB. */

@@ -11,6 +11,7 @@ import {
   HeadBucketCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
+  paginateListObjectsV2,
   S3Client,
   S3ServiceException,
 } from '@aws-sdk/client-s3';
@@ -18,8 +19,8 @@ import { Upload } from '@aws-sdk/lib-storage';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { AppError } from '#contracts';
 import type { S3StorageConfig } from '../config/index.js';
-import { blobKey } from './blob-key.js';
-import type { BlobStore, ByteRange, PresignOptions, PutOptions, StoredBlob } from './blob-store.js';
+import { blobKey, parseBlobKey } from './blob-key.js';
+import type { BlobName, BlobStore, ByteRange, PresignOptions, PutOptions, StoredBlob } from './blob-store.js';
 import { type StagedFile, StagingArea } from './staging-area.js';
 
 /** Parts in flight are held in memory: 4 x 16 MiB. At 10,000 parts this reaches 156 GiB. */
@@ -72,6 +73,15 @@ export class S3BlobStore implements BlobStore {
 
   async delete(tenantId: string, sha256: string): Promise<void> {
     await this.client.send(new DeleteObjectCommand(this.locate(tenantId, sha256)));
+  }
+
+  async *list(olderThanMs: number): AsyncGenerator<BlobName> {
+    for await (const { Contents = [] } of paginateListObjectsV2({ client: this.client }, { Bucket: this.bucket, Prefix: 'blobs/' })) {
+      for (const { Key = '', LastModified } of Contents) {
+        const name = parseBlobKey(Key);
+        if (name && Date.now() - (LastModified?.getTime() ?? Date.now()) >= olderThanMs) yield name;
+      }
+    }
   }
 
   presignedUrl(tenantId: string, sha256: string, options: PresignOptions): Promise<string> {

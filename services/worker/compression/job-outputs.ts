@@ -14,8 +14,8 @@ export interface OutputBlobs {
 export interface JobOutputs {
   readonly artifacts: readonly NewArtifact[];
   readonly result: Readonly<Record<string, unknown>>;
-  /** Throws when one of the artifacts is not stored any more. */
-  confirmStored(): Promise<void>;
+  /** Under the lock of the contents: stores again what was found in the store before and swept away since. */
+  ensureStored(): Promise<void>;
 }
 
 const reportBytesMax = 64 * 1024 * 1024;
@@ -43,9 +43,11 @@ export async function storeOutputs(
   return {
     artifacts,
     result,
-    confirmStored: async () => {
-      for (const { sha256 } of artifacts) {
-        if ((await blobs.stat(tenantId, sha256)) === undefined) throw new Error(`Blob ${sha256} was removed before the job ended`);
+    ensureStored: async () => {
+      for (const { name, role, mediaType, sha256 } of artifacts) {
+        if ((await blobs.stat(tenantId, sha256)) !== undefined) continue;
+        const again = await put(path.join(outDir, name), role, mediaType);
+        if (again.sha256 !== sha256) throw new Error(`The engine's file ${name} changed after it was stored`);
       }
     },
   };

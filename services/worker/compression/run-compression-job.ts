@@ -159,11 +159,11 @@ async function storeAndFinish(
 ): Promise<string | null> {
   const outDir = path.join(scratch, 'out');
   const outputs = await storeOutputs(deps.blobs, finished, { tenantId: claimed.tenantId, outDir, withModel: decision.kind === 'succeed' });
-  const { artifacts, result, confirmStored } = outputs;
+  const { artifacts, result, ensureStored } = outputs;
   const ending: JobEnding =
     decision.kind === 'fail'
-      ? { state: 'failed', result, error: decision.error, artifacts, confirmStored }
-      : { state: 'succeeded', result, error: null, artifacts, confirmStored };
+      ? { state: 'failed', result, error: decision.error, artifacts, ensureStored }
+      : { state: 'succeeded', result, error: null, artifacts, ensureStored };
   const state = await persistently(deps, () => deps.leases.finish(claimed, ending));
   if (state === 'succeeded') countResult(deps.metrics, result);
   return state;
