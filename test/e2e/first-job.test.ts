@@ -7,7 +7,8 @@ import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { evaluate } from '#engine';
 import { type SampleFiles, writeSample } from '../../services/cli/sample.js';
-import { isRunning, processesOf } from '../support/process-tree.js';
+import { processesOf } from '../support/process-tree.js';
+import { isRunning } from '../support/processes.js';
 import { type RunningService, startService } from '../support/running-service.js';
 import { waitUntil } from '../support/wait-until.js';
 import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver.js';
@@ -110,7 +111,7 @@ describe('the first job', () => {
     expect(family.length).toBeGreaterThan(3);
     expect(await service.stop('SIGINT')).toBe(0);
     expect(await processesOf(service.pid)).toEqual([]);
-    const gone = async (): Promise<boolean> => !(await Promise.all(family.map(isRunning))).includes(true);
+    const gone = (): boolean => !family.some(isRunning);
     await waitUntil(gone, { timeoutMs: 5_000, what: `the end of all of ${family.join(', ')}` });
   }, 60_000);
 });

@@ -24,11 +24,6 @@ export async function findProcess(pid: number, text: string): Promise<number | u
   return undefined;
 }
 
-/** False for a zombie: it has ended, and only its parent has not asked yet. */
-export async function isRunning(pid: number): Promise<boolean> {
-  return (await parentOf(pid)) !== null;
-}
-
 /** Null when the process does not run or is a zombie. The name in /proc/<pid>/stat may hold spaces and brackets; the state follows the last ')'. */
 async function parentOf(pid: number): Promise<number | null> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null);

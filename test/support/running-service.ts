@@ -3,9 +3,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { findFreePort } from './processes.js';
 import { waitUntil } from './wait-until.js';
 
 export const repositoryRoot = resolve(import.meta.dirname, '../..');
@@ -30,7 +30,7 @@ export interface RunningService {
 /** Starts the service and waits until /readyz says yes. `environment` is added to that of the test. */
 export async function startService(environment: Readonly<Record<string, string>> = {}): Promise<RunningService> {
   const dataDir = await mkdtemp(join(tmpdir(), 'lathe-e2e-'));
-  const port = await freePort();
+  const port = await findFreePort();
   const apiKey = randomBytes(24).toString('hex');
   const child = spawn(process.execPath, [join(repositoryRoot, 'dist/services/cli/main.js'), 'serve'], {
     cwd: repositoryRoot,
@@ -80,13 +80,4 @@ async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<number
     await ended;
   }
   return child.exitCode ?? child.signalCode;
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }

@@ -97,12 +97,13 @@ async function run(work: Work): Promise<CompressResult> {
     const modelFiles = encodeModelFile(artifact, artifactPath).map((file) => file.path);
     await checkArtifact(work, artifactPath, checked);
     const artifactFiles = await describeModelFiles(artifactPath);
+    const written = decodeModelFile(artifactPath);
     meter.begin('measure', 'latency, in turns');
     const measurements = await measurePair(runtime, {
       sourcePath: request.modelPath,
       artifactPath,
       source,
-      artifact: decodeModelFile(artifactPath),
+      artifact: written,
       samples: checked.samples,
       scratch: request.scratch,
       budgetMs: request.measureBudgetMs ?? MEASURE_BUDGET_MS,
@@ -113,7 +114,7 @@ async function run(work: Work): Promise<CompressResult> {
     const report = buildReport({
       plan: request.plan,
       source: { files: sourceFiles, inspection: inspectModel(source) },
-      artifact: { files: artifactFiles, inspection: inspectModel(decodeModelFile(artifactPath)) },
+      artifact: { files: artifactFiles, inspection: inspectModel(written) },
       samples: checked.samples,
       measurements,
       nodes,
