@@ -33,7 +33,180 @@ const float16Storage = Type.Object(
   strict,
 );
 
-export const CompressionStep = Type.Union([cleanUp, dynamicInt8, float16Storage]);
+const rangeMethods = ['minmax', 'moving-average', 'percentile', 'entropy', 'mse', 'sqnr'] as const;
+const activationTypes = ['uint8', 'int8', 'uint16', 'int16'] as const;
+
+const calibration = Type.Object(
+  {
+    method: Type.Optional(Type.Enum([...rangeMethods], { description: 'How ranges are chosen from the observed values.' })),
+    percentile: Type.Optional(
+      Type.Number({
+        exclusiveMinimum: 50,
+        maximum: 100,
+        description: "For 'percentile': the share of values kept, in percent. Default 99.999.",
+      }),
+    ),
+    samples: Type.Optional(Type.Integer({ minimum: 1, description: 'At most this many samples are run; default all.' })),
+    bins: Type.Optional(Type.Integer({ minimum: 256, maximum: 65_536, description: 'Bins of the histograms. Default 2048.' })),
+  },
+  { ...strict, description: 'How the ranges of activations are found.' },
+);
+
+const tensorOverride = Type.Object(
+  {
+    tensors: Type.Optional(nodeNames('Names of activation tensors or weights.')),
+    op_types: Type.Optional(
+      Type.Array(Type.String({ minLength: 1 }), { description: 'Operators whose inputs and outputs the rule is for.' }),
+    ),
+    float: Type.Optional(Type.Boolean({ description: 'Leave in float.' })),
+    type: Type.Optional(Type.Enum([...activationTypes])),
+    symmetric: Type.Optional(Type.Boolean()),
+    scale: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'A fixed scale; needs zero_point.' })),
+    zero_point: Type.Optional(Type.Integer()),
+    range: Type.Optional(Type.Tuple([Type.Number(), Type.Number()], { description: 'The real range instead of the calibrated one.' })),
+  },
+  { ...strict, description: 'A rule for chosen tensors or operators; later rules win.' },
+);
+
+const staticInt8 = Type.Object(
+  {
+    method: Type.Literal('static-int8'),
+    calibration: Type.Optional(calibration),
+    activation_type: Type.Optional(
+      Type.Enum([...activationTypes], { description: 'Default uint8. 16 bit computes in float on CPUs: accuracy, no speed.' }),
+    ),
+    symmetric: Type.Optional(Type.Boolean({ description: 'Symmetric activation ranges. Default false.' })),
+    per_channel: Type.Optional(Type.Boolean({ description: 'One weight scale per output channel. Default true.' })),
+    reduce_range: Type.Optional(Type.Boolean({ description: '7-bit weights. Default false: pair-safe scales lose less.' })),
+    power_of_two: Type.Optional(Type.Boolean({ description: 'Scales are powers of two, for accelerators that shift. Default false.' })),
+    narrow_range: Type.Optional(Type.Boolean({ description: 'Weight codes -127..127, without -128. Default true.' })),
+    format: Type.Optional(
+      Type.Enum(['qdq', 'qoperator'], {
+        description: "'qdq' (default): QuantizeLinear and DequantizeLinear; 'qoperator': the integer operators.",
+      }),
+    ),
+    op_types: Type.Optional(
+      Type.Array(Type.String({ minLength: 1 }), {
+        uniqueItems: true,
+        minItems: 1,
+        description: 'Operators to quantize; all that gain when absent.',
+      }),
+    ),
+    exclude: Type.Optional(nodeNames('Nodes to leave in float, by name.')),
+    overrides: Type.Optional(Type.Array(tensorOverride, { maxItems: 1000 })),
+    equalize: Type.Optional(Type.Boolean({ description: 'Cross-layer equalization before calibration. Default false.' })),
+    smooth: Type.Optional(Type.Boolean({ description: 'SmoothQuant for MatMul inputs with outlier channels. Default true.' })),
+    bias_correction: Type.Optional(Type.Enum(['off', 'fast', 'sequential'], { description: "Default 'fast'." })),
+    rounding: Type.Optional(
+      Type.Enum(['nearest', 'mse', 'seq-mse', 'gptq', 'adaround'], { description: "How weights are rounded. Default 'nearest'." }),
+    ),
+    min_sqnr_db: Type.Optional(
+      Type.Number({ description: 'Layers return to float until the outputs on the calibration samples have this signal to noise ratio.' }),
+    ),
+  },
+  strict,
+);
+
+const weightOnly = Type.Object(
+  {
+    method: Type.Literal('weight-only'),
+    bits: Type.Optional(Type.Enum([2, 4, 8], { description: 'Bits of the weights of MatMul and Gemm. Default 4.' })),
+    algorithm: Type.Optional(
+      Type.Enum(['rtn', 'mse', 'hqq', 'k-quant', 'gptq', 'awq'], {
+        description: "Default 'k-quant'; 'gptq' and 'awq' need calibration samples.",
+      }),
+    ),
+    block_size: Type.Optional(
+      Type.Enum([16, 32, 64, 128, 256], { description: 'Weights along the reduced axis that share a scale. Default 32.' }),
+    ),
+    symmetric: Type.Optional(Type.Boolean({ description: 'Zero point in the middle of the codes. Default false.' })),
+    format: Type.Optional(
+      Type.Enum(['matmul-nbits', 'dequantize-linear'], {
+        description:
+          "'matmul-nbits' (default): com.microsoft MatMulNBits; 'dequantize-linear': DequantizeLinear in blocks, operator set 21.",
+      }),
+    ),
+    accuracy_level: Type.Optional(
+      Type.Enum([1, 4], { description: 'Activations inside MatMulNBits: 1 float32, 4 int8 in blocks (fast). Default 4.' }),
+    ),
+    embedding_bits: Type.Optional(Type.Enum([4, 8, 32], { description: 'Bits of embedding tables; 32 leaves them. Default 8.' })),
+    conv_bits: Type.Optional(
+      Type.Enum([2, 3, 4, 8, 32], { description: 'Bits of convolution weights, widened when the model loads; 32 leaves them. Default 8.' }),
+    ),
+    recurrent_bits: Type.Optional(
+      Type.Enum([4, 8, 32], { description: 'Bits of LSTM, GRU and RNN weights, widened when the model loads; 32 leaves them. Default 8.' }),
+    ),
+    protect_ends: Type.Optional(Type.Boolean({ description: 'First and last layer stay at 8 bits. Default true.' })),
+    op_types: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { uniqueItems: true, minItems: 1 })),
+    exclude: Type.Optional(nodeNames('Nodes to leave in float, by name.')),
+  },
+  strict,
+);
+
+const mixedPrecision = Type.Object(
+  {
+    method: Type.Literal('mixed-precision'),
+    budget: Type.Optional(
+      Type.Object(
+        {
+          bytes: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, description: 'Fraction of the source bytes to keep.' })),
+          latency: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, description: 'Fraction of the source latency to keep.' })),
+        },
+        strict,
+      ),
+    ),
+    bits: Type.Optional(
+      Type.Array(Type.Enum([2, 3, 4, 8, 32]), {
+        uniqueItems: true,
+        minItems: 1,
+        description: 'Weight bits to choose from; 32 is float. Default 4, 8, 32.',
+      }),
+    ),
+    search: Type.Optional(Type.Enum(['greedy', 'knapsack'], { description: "Default 'greedy'." })),
+    min_sqnr_db: Type.Optional(Type.Number({ description: 'Least signal to noise ratio of the outputs on the calibration samples.' })),
+    exclude: Type.Optional(nodeNames('Nodes to leave in float, by name.')),
+  },
+  strict,
+);
+
+const float16 = Type.Object(
+  {
+    method: Type.Literal('float16'),
+    compute: Type.Optional(
+      Type.Enum(['graph', 'storage'], { description: "'graph' (default): compute in float16 where it can; 'storage': weights only." }),
+    ),
+    type: Type.Optional(Type.Enum(['float16', 'bfloat16'], { description: "Default 'float16'." })),
+    keep_op_types: Type.Optional(
+      Type.Array(Type.String({ minLength: 1 }), {
+        uniqueItems: true,
+        description: 'Operators that stay float32, beside those that always do.',
+      }),
+    ),
+    exclude: Type.Optional(nodeNames('Nodes that stay float32, by name.')),
+  },
+  strict,
+);
+
+const repairQdq = Type.Object(
+  {
+    method: Type.Literal('repair-qdq'),
+    only: Type.Optional(
+      Type.Array(Type.String({ minLength: 1 }), { uniqueItems: true, minItems: 1, description: 'Kinds of findings to repair.' }),
+    ),
+  },
+  strict,
+);
+
+export const CompressionStep = Type.Union([
+  cleanUp,
+  dynamicInt8,
+  staticInt8,
+  weightOnly,
+  mixedPrecision,
+  float16Storage,
+  float16,
+  repairQdq,
+]);
 export type CompressionStep = Static<typeof CompressionStep>;
 
 export const QualityGate = Type.Object(
@@ -55,11 +228,17 @@ export const Target = Type.Enum(['x64', 'x64-vnni', 'arm64'], {
 });
 export type Target = Static<typeof Target>;
 
+export const Objective = Type.Enum(['latency', 'size'], {
+  description: "'latency' (default): what this worker measures as slower returns to float; 'size': nothing is timed.",
+});
+export type Objective = Static<typeof Objective>;
+
 export const CompressionRecipe = Type.Object(
   {
     steps: Type.Array(CompressionStep, { minItems: 1, maxItems: 32 }),
     gate: Type.Optional(QualityGate),
     target: Type.Optional(Target),
+    objective: Type.Optional(Objective),
   },
   { ...strict, $id: 'CompressionRecipe', description: 'Steps are applied in order; graph clean-up always runs first.' },
 );
@@ -82,6 +261,38 @@ export const methods = {
     needs: [],
     schema: dynamicInt8,
   },
+  'static-int8': {
+    title: 'Static int8 quantization',
+    description:
+      'Weights and activations as int8 with ranges found on samples: Conv, Gemm, MatMul and what lies between them. Answers alike on every x64 processor.',
+    needs: ['data'],
+    schema: staticInt8,
+  },
+  'weight-only': {
+    title: 'Weight-only quantization',
+    description:
+      'Weights in 2 to 8 bits, activations in float: MatMul, Gemm and embeddings in blocks, convolutions and recurrent layers per channel.',
+    needs: [],
+    schema: weightOnly,
+  },
+  'mixed-precision': {
+    title: 'Mixed precision',
+    description: 'Bits for every layer by its sensitivity, under a budget of bytes or latency.',
+    needs: ['data'],
+    schema: mixedPrecision,
+  },
+  float16: {
+    title: 'float16 graph',
+    description: 'A graph that computes in float16 (or stores bfloat16) for targets that have it; blocked operators stay float32.',
+    needs: [],
+    schema: float16,
+  },
+  'repair-qdq': {
+    title: 'Repair of quantized graphs',
+    description: 'Makes a quantized model from any tool fuse in onnxruntime and answer alike on every processor, where that is exact.',
+    needs: [],
+    schema: repairQdq,
+  },
   'float16-storage': {
     title: 'float16 storage',
     description: 'Weights stored as float16 and widened when the model loads: half the file, unchanged speed.',
@@ -94,6 +305,11 @@ export const methods = {
 export const presets = {
   'clean-up': { steps: [{ method: 'clean-up' }] },
   'dynamic-int8': { steps: [{ method: 'dynamic-int8' }] },
+  'static-int8': { steps: [{ method: 'static-int8' }] },
+  'weight-only': { steps: [{ method: 'weight-only' }] },
+  'mixed-precision': { steps: [{ method: 'mixed-precision' }] },
+  float16: { steps: [{ method: 'float16' }] },
+  'repair-qdq': { steps: [{ method: 'repair-qdq' }] },
   'float16-storage': { steps: [{ method: 'float16-storage' }] },
 } as const satisfies Record<string, CompressionRecipe>;
 

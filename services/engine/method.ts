@@ -14,27 +14,120 @@ export interface NodeChange {
   readonly reason: string;
 }
 
-/** Named samples, streamed: never all in memory. Arrays are named as the graph inputs, plus optional `labels`. */
-export interface SampleSource {
+/** What one run of a graph takes. */
+export interface SampleRun {
+  readonly feeds: ReadonlyMap<string, Tensor>;
+  /** Samples in the feeds; above `sampleCount` when the last batch of a fixed size was filled up. */
+  readonly rows: number;
+  /** Real samples in this run: the first ones. */
   readonly sampleCount: number;
-  /** Batches of at most `size` consecutive samples; the first axis of each tensor is the sample axis. */
-  batches(size: number): AsyncIterable<ReadonlyMap<string, Tensor>>;
+  /** One row per real sample. */
+  readonly labels?: Tensor;
+}
+
+/** Samples as a graph takes them, streamed: never all in memory. Batched, stacked and shared inputs are in their places. */
+export interface RunSource {
+  readonly sampleCount: number;
+  /** Samples that one run must take; null when the graph takes any number. */
+  readonly fixedBatch: number | null;
+  /** Bytes of one sample as it is fed. */
+  readonly sampleBytes: number;
+  /** Feeds for consecutive runs of `size` samples (or `fixedBatch`); at most `limit` samples. */
+  runs(size: number, limit?: number): AsyncIterable<SampleRun>;
 }
 
 /** What the artifact must run well on. 'x64': one answer on every x64 CPU; 'x64-vnni': full int8 range; 'arm64'. */
 export type Target = 'x64' | 'x64-vnni' | 'arm64';
+
+/** 'latency' (default): nothing that this machine measures as slower is kept. 'size': nothing is timed. */
+export type Objective = 'latency' | 'size';
+
+/** What is known of one quantized layer; a field that was not measured is absent. The report's `layers[]`. */
+export interface LayerReport {
+  /** Name of the node in the source model, as in NodeChange. */
+  readonly node: string;
+  readonly op_type: string;
+  /** What became of the layer, for example 'int8', 'int8 stored', '4 bit block 32', 'float32'. */
+  readonly form: string;
+  /** Bytes of its weights before and after, scales and zero points included. */
+  readonly bytes_before?: number;
+  readonly bytes_after?: number;
+  /** 10 log10(sum y^2 / sum (y - y')^2) of its output with float inputs (only this layer quantized), in dB. */
+  readonly sqnr_local_db?: number;
+  /** The same with everything before it quantized, too. */
+  readonly sqnr_db?: number;
+  readonly cosine?: number;
+  /** Range of the output that the scale covers. */
+  readonly range?: readonly [number, number];
+  readonly scale?: number;
+  readonly zero_point?: number;
+  /** Share of output values outside the range, 0 to 1. */
+  readonly clipped?: number;
+  /** Microseconds of the layer in the float model and in the artifact. */
+  readonly time_before_us?: number;
+  readonly time_after_us?: number;
+  /** True when the runtime computes it with its integer kernel; otherwise `unfused_reason` says why not. */
+  readonly fused?: boolean;
+  readonly unfused_reason?: string;
+  /** Largest |sum of a pair of products| that the weights allow with activation codes up to 255; above 32,767 the pair kernel of x64 without VNNI saturates. */
+  readonly pair_bound?: number;
+  readonly weight_histogram?: ValueHistogram;
+  readonly activation_histogram?: ValueHistogram;
+}
+
+/** Counts in equal bins from `low` to `high`. */
+export interface ValueHistogram {
+  readonly low: number;
+  readonly high: number;
+  readonly counts: readonly number[];
+}
+
+/** How the ranges were found. The report's `calibration`. */
+export interface CalibrationSummary {
+  readonly method: string;
+  /** Samples that were run, of those that were given. */
+  readonly samples: number;
+  readonly samples_given: number;
+  readonly tensors: number;
+  readonly seconds: number;
+  readonly from_cache: boolean;
+}
+
+/** What a method did to the model. */
+export interface MethodOutcome {
+  readonly nodes: readonly NodeChange[];
+  readonly layers?: readonly LayerReport[];
+  readonly calibration?: CalibrationSummary;
+  /** Sentences for the report's `warnings`. */
+  readonly warnings?: readonly string[];
+}
+
+/** Judges a candidate by the task metric of the recipe's gate on the labelled evaluation set. */
+export interface AccuracyJudge {
+  /** For example 'top1'. */
+  readonly metric: string;
+  /** The largest drop that the gate allows. */
+  readonly maxDrop: number;
+  /** Source metric minus candidate's (the other way round for errors): positive is worse. */
+  drop(candidate: Model): Promise<number>;
+}
 
 export interface MethodContext {
   readonly target: Target;
   readonly runtime: Runtime;
   /** Private folder for temporary files; removed by the caller. */
   readonly scratch: string;
+  readonly objective: Objective;
   /** Unlabelled samples, when the caller gave a data set. */
-  readonly calibration?: SampleSource;
+  readonly calibration?: RunSource;
+  /** Present when the gate bounds the loss of a metric and the evaluation set has labels. */
+  readonly judge?: AccuracyJudge;
+  /** Folder in which calibration results are kept between jobs; absent when nothing is to be kept. */
+  readonly calibrationCache?: string;
   /** Aborted on cancellation or timeout; long loops call throwIfAborted(). */
   readonly signal: AbortSignal;
   /** `fraction` of this method done, 0 to 1. */
   progress(fraction: number, message: string): void;
 }
 
-export type Method<Options> = (model: Model, options: Options, context: MethodContext) => Promise<NodeChange[]>;
+export type Method<Options> = (model: Model, options: Options, context: MethodContext) => Promise<MethodOutcome>;

@@ -2,33 +2,16 @@
 import { open } from 'node:fs/promises';
 import { EngineError } from '../engine-errors.js';
 import { byteCount, bytesInMemory, elementCount, type Tensor } from '../ir/index.js';
-import type { SampleSource } from '../method.js';
+import type { RunSource } from '../method.js';
 import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { castElements } from './cast-elements.js';
 import { NpyArray } from './npy.js';
 import { openNpz } from './npz.js';
 import { type DatasetBinding, type InputBinding, LABELS, validateDataset } from './validate-dataset.js';
 
-/** What one run of the graph takes. */
-export interface SampleRun {
-  readonly feeds: ReadonlyMap<string, Tensor>;
-  /** Samples in the feeds; above `sampleCount` when the last batch of a fixed size was filled up. */
-  readonly rows: number;
-  /** Real samples in this run: the first ones. */
-  readonly sampleCount: number;
-  /** One row per real sample. */
-  readonly labels?: Tensor;
-}
-
 /** Must be closed. */
-export interface Dataset extends SampleSource {
+export interface Dataset extends RunSource {
   readonly labelled: boolean;
-  /** Samples that one run must take; null when the graph takes any number. */
-  readonly fixedBatch: number | null;
-  /** Bytes of one sample as it is fed. */
-  readonly sampleBytes: number;
-  /** Feeds for consecutive runs of `size` samples (or `fixedBatch`); at most `limit` samples. */
-  runs(size: number, limit?: number): AsyncIterable<SampleRun>;
   close(): Promise<void>;
 }
 
@@ -82,17 +65,6 @@ function datasetOver(arrays: ReadonlyMap<string, NpyArray>, binding: DatasetBind
       (sum, { input }) => sum + byteCount(input.dataType, elementCount((arrays.get(input.name)?.dims ?? []).slice(1))),
       0,
     ),
-    async *batches(size) {
-      for (let start = 0; start < binding.sampleCount; start += size) {
-        const count = Math.min(size, binding.sampleCount - start);
-        const batch = new Map<string, Tensor>();
-        for (const { input, feeding } of binding.inputs) {
-          if (feeding !== 'shared') batch.set(input.name, await readRows(arrays, input, { start, count }));
-        }
-        if (labels) batch.set(LABELS, await labels.rows(start, count));
-        yield batch;
-      }
-    },
     async *runs(size, limit = binding.sampleCount) {
       const rows = binding.fixedBatch ?? size;
       const end = Math.min(limit, binding.sampleCount);

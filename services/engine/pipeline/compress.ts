@@ -6,7 +6,7 @@ import { EngineError } from '../engine-errors.js';
 import { inspectModel } from '../inspection/index.js';
 import type { Model, Tensor } from '../ir/index.js';
 import { verifyModel } from '../ir/verify-graph.js';
-import type { MethodContext, NodeChange } from '../method.js';
+import type { MethodContext, MethodOutcome } from '../method.js';
 import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
 import { describeCpu } from '../runtime/cpu.js';
 import type { InputOutputInfo } from '../runtime/execution-session.js';
@@ -32,6 +32,8 @@ export interface CompressRequest {
   readonly outDir: string;
   /** Existing private folder for temporary files; the caller removes it. */
   readonly scratch: string;
+  /** Folder in which calibration results are kept between jobs, by model and data; made when missing. Default: none are kept. */
+  readonly calibrationCache?: string;
   readonly signal?: AbortSignal;
   onProgress?(event: ProgressEvent): void;
   /** Wall time for the latency measurement in milliseconds. Default 1500. */
@@ -86,7 +88,7 @@ async function run(work: Work): Promise<CompressResult> {
   const checked = await selfCheck(work, source);
   try {
     const artifact = decodeModelFile(request.modelPath);
-    const nodes = await applySteps(work, artifact, checked.inputs);
+    const outcomes = await applySteps(work, artifact, checked.inputs);
     meter.begin('verify', 'writing and loading the artifact');
     verifyModel(artifact);
     artifact.metadata.set('lathe.version', toolVersion());
@@ -117,7 +119,7 @@ async function run(work: Work): Promise<CompressResult> {
       artifact: { files: artifactFiles, inspection: inspectModel(written) },
       samples: checked.samples,
       measurements,
-      nodes,
+      outcomes,
       environment: describeEnvironment(describeCpu(), runtime),
       seconds: meter.elapsed(),
     });
@@ -162,24 +164,26 @@ async function applySteps(
   { request, runtime, signal, meter }: Work,
   model: Model,
   inputs: readonly InputOutputInfo[],
-): Promise<NodeChange[]> {
+): Promise<MethodOutcome[]> {
   const calibration = request.calibration ? await openDataset({ path: request.calibration, scratch: request.scratch }, inputs) : undefined;
   const context: MethodContext = {
     target: request.plan.target ?? 'x64',
+    objective: request.plan.objective ?? 'latency',
     runtime,
     scratch: request.scratch,
     ...(calibration ? { calibration } : {}),
+    ...(request.calibrationCache ? { calibrationCache: request.calibrationCache } : {}),
     signal,
     progress: (fraction, message) => meter.within(fraction, message),
   };
   try {
-    const changes: NodeChange[] = [];
+    const outcomes: MethodOutcome[] = [];
     for (const step of stepsToRun(request.plan)) {
       signal.throwIfAborted();
       meter.begin(step.method, step.method);
-      changes.push(...(await applyStep(model, step, context)));
+      outcomes.push(await applyStep(model, step, context));
     }
-    return changes;
+    return outcomes;
   } finally {
     await calibration?.close();
   }

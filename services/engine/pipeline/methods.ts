@@ -1,29 +1,30 @@
 /** The total table of compression methods: a step of a plan finds its implementation here. */
 
 import type { Model } from '../ir/index.js';
-import type { MethodContext, NodeChange } from '../method.js';
+import type { MethodContext, MethodOutcome } from '../method.js';
 import { cleanUp } from '../passes/index.js';
-import { dynamicInt8, float16Storage } from '../quantization/index.js';
+import { dynamicInt8, float16, float16Storage, mixedPrecision, repairQdq, staticInt8, weightOnly } from '../quantization/index.js';
 import type { CompressionStep, MethodName } from './plan.js';
 
 type StepOf<Name extends MethodName> = Extract<CompressionStep, { method: Name }>;
+type Application<Name extends MethodName> = (model: Model, step: StepOf<Name>, context: MethodContext) => Promise<MethodOutcome>;
 
-const methods: { readonly [Name in MethodName]: (model: Model, step: StepOf<Name>, context: MethodContext) => Promise<NodeChange[]> } = {
-  'clean-up': (model, _step, context) => cleanUp(model, context),
-  'dynamic-int8': (model, { method: _, ...options }, context) => dynamicInt8(model, options, context),
-  'float16-storage': (model, { method: _, ...options }, context) => float16Storage(model, options, context),
+const methods: { readonly [Name in MethodName]: Application<Name> } = {
+  'clean-up': async (model, _step, context) => ({ nodes: await cleanUp(model, context) }),
+  'dynamic-int8': async (model, { method: _, ...options }, context) => ({ nodes: await dynamicInt8(model, options, context) }),
+  'static-int8': (model, { method: _, ...options }, context) => staticInt8(model, options, context),
+  'weight-only': (model, { method: _, ...options }, context) => weightOnly(model, options, context),
+  'mixed-precision': (model, { method: _, ...options }, context) => mixedPrecision(model, options, context),
+  'float16-storage': async (model, { method: _, ...options }, context) => ({ nodes: await float16Storage(model, options, context) }),
+  float16: (model, { method: _, ...options }, context) => float16(model, options, context),
+  'repair-qdq': (model, { method: _, ...options }, context) => repairQdq(model, options, context),
 };
 
 /** Applies one step to the model in place. */
-export function applyStep(model: Model, step: CompressionStep, context: MethodContext): Promise<NodeChange[]> {
-  switch (step.method) {
-    case 'clean-up':
-      return methods['clean-up'](model, step, context);
-    case 'dynamic-int8':
-      return methods['dynamic-int8'](model, step, context);
-    case 'float16-storage':
-      return methods['float16-storage'](model, step, context);
-    default:
-      return step satisfies never;
-  }
+export function applyStep<Name extends MethodName>(
+  model: Model,
+  step: StepOf<Name> & { readonly method: Name },
+  context: MethodContext,
+): Promise<MethodOutcome> {
+  return methods[step.method](model, step, context);
 }

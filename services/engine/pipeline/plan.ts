@@ -1,6 +1,13 @@
 /** What the engine executes: an ordered list of methods with their options, a gate and a target. The wire schema has the same structure. */
 import { EngineError } from '../engine-errors.js';
-import type { Target } from '../method.js';
+import type { Objective, Target } from '../method.js';
+import type {
+  Float16Options,
+  MixedPrecisionOptions,
+  RepairQdqOptions,
+  StaticInt8Options,
+  WeightOnlyOptions,
+} from '../quantization/index.js';
 
 export interface CleanUpStep {
   readonly method: 'clean-up';
@@ -22,7 +29,35 @@ export interface Float16StorageStep {
   readonly min_elements?: number;
 }
 
-export type CompressionStep = CleanUpStep | DynamicInt8Step | Float16StorageStep;
+export interface StaticInt8Step extends StaticInt8Options {
+  readonly method: 'static-int8';
+}
+
+export interface WeightOnlyStep extends WeightOnlyOptions {
+  readonly method: 'weight-only';
+}
+
+export interface Float16Step extends Float16Options {
+  readonly method: 'float16';
+}
+
+export interface MixedPrecisionStep extends MixedPrecisionOptions {
+  readonly method: 'mixed-precision';
+}
+
+export interface RepairQdqStep extends RepairQdqOptions {
+  readonly method: 'repair-qdq';
+}
+
+export type CompressionStep =
+  | CleanUpStep
+  | DynamicInt8Step
+  | StaticInt8Step
+  | WeightOnlyStep
+  | MixedPrecisionStep
+  | Float16StorageStep
+  | Float16Step
+  | RepairQdqStep;
 export type MethodName = CompressionStep['method'];
 
 export type MetricName = 'top1' | 'top5' | 'mse' | 'mae';
@@ -45,6 +80,8 @@ export interface CompressionPlan {
   readonly gate?: QualityGate;
   /** Default 'x64'. */
   readonly target?: Target;
+  /** Default 'latency'. */
+  readonly objective?: Objective;
 }
 
 /** The steps as they will run: clean-up first, unless the plan already begins with it. Throws EngineError `recipe_invalid`. */

@@ -2,7 +2,7 @@
 import type { FidelityResult } from '../evaluation/fidelity.js';
 import type { Metrics } from '../evaluation/metrics.js';
 import type { ModelInspection } from '../inspection/index.js';
-import type { NodeChange, Target } from '../method.js';
+import type { CalibrationSummary, LayerReport, MethodOutcome, NodeChange, Objective, Target } from '../method.js';
 import { isDisturbed, type Latency } from '../runtime/benchmark.js';
 import type { FusionReport } from '../runtime/fusion-report.js';
 import type { EvaluationSource } from './evaluation-source.js';
@@ -57,6 +57,7 @@ export interface CompressionReport {
   readonly created_at: string;
   readonly recipe: CompressionPlan;
   readonly target: Target;
+  readonly objective: Objective;
   readonly source: ModelMeasurement;
   readonly artifact: ModelMeasurement;
   /** Source bytes over artifact bytes. */
@@ -68,6 +69,10 @@ export interface CompressionReport {
   readonly gate: GateResult;
   readonly fusion: FusionReport | null;
   readonly nodes: readonly NodeChange[];
+  /** What is known of each quantized layer. */
+  readonly layers: readonly LayerReport[];
+  /** null when no method of the recipe calibrated. */
+  readonly calibration: CalibrationSummary | null;
   readonly warnings: readonly string[];
   /** Wall seconds by phase. */
   readonly seconds: Readonly<Record<string, number>>;
@@ -85,7 +90,7 @@ export interface ReportParts {
   readonly artifact: ReportedModel;
   readonly samples: EvaluationSource;
   readonly measurements: Measurements;
-  readonly nodes: readonly NodeChange[];
+  readonly outcomes: readonly MethodOutcome[];
   readonly environment: Environment;
   readonly seconds: Readonly<Record<string, number>>;
 }
@@ -109,6 +114,7 @@ export function buildReport(parts: ReportParts): CompressionReport {
     created_at: new Date().toISOString(),
     recipe: parts.plan,
     target: parts.plan.target ?? 'x64',
+    objective: parts.plan.objective ?? 'latency',
     source: measured(source, { latency: measurements.sourceLatency, macs: measurements.sourceMacs, metrics: reference.metrics }),
     artifact: measured(artifact, {
       latency: measurements.artifactLatency,
@@ -126,8 +132,14 @@ export function buildReport(parts: ReportParts): CompressionReport {
     fidelity: reference.fidelity,
     gate,
     fusion: measurements.fusion,
-    nodes: parts.nodes,
-    warnings: [...measurements.warnings, ...warningsOf(parts, { speedup, sizeRatio })],
+    nodes: parts.outcomes.flatMap(({ nodes }) => nodes),
+    layers: parts.outcomes.flatMap(({ layers }) => layers ?? []),
+    calibration: parts.outcomes.findLast(({ calibration }) => calibration)?.calibration ?? null,
+    warnings: [
+      ...parts.outcomes.flatMap(({ warnings }) => warnings ?? []),
+      ...measurements.warnings,
+      ...warningsOf(parts, { speedup, sizeRatio }),
+    ],
     seconds: parts.seconds,
     environment: parts.environment,
   };

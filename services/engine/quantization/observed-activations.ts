@@ -74,12 +74,8 @@ function fixedDims(value: Value): readonly number[] | undefined {
 
 async function* trials(model: Model, context: MethodContext): AsyncGenerator<Trial> {
   if (context.calibration) {
-    const names = new Set(model.graph.inputs.map((input) => input.name));
     const feeds: ReadonlyMap<string, Tensor>[] = [];
-    for await (const batch of context.calibration.batches(1)) {
-      feeds.push(new Map([...batch].filter(([name]) => names.has(name))));
-      if (feeds.length === SAMPLES_MAX) break;
-    }
+    for await (const run of context.calibration.runs(1, SAMPLES_MAX)) feeds.push(run.feeds);
     yield { feeds, isTelling: true };
   }
   for (const length of [TYPICAL_LENGTH, 1]) {

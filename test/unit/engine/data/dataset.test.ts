@@ -2,9 +2,10 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type Dataset, openDataset, type SampleRun } from '../../../../services/engine/data/dataset.js';
+import { type Dataset, openDataset } from '../../../../services/engine/data/dataset.js';
 import { validateDataset } from '../../../../services/engine/data/validate-dataset.js';
 import { type DataType, float32Values, integerValues, type Shape, type Tensor } from '../../../../services/engine/ir/index.js';
+import type { SampleRun } from '../../../../services/engine/method.js';
 import type { InputOutputInfo } from '../../../../services/engine/runtime/execution-session.js';
 import { temporaryFolder } from '../../../support/temporary-folder.js';
 import { type ArraySpec, float32Array, int64Array, npyBytes, writeNpz } from '../../../support/write-npz.js';
@@ -65,26 +66,6 @@ describe('openDataset', () => {
       [[1, 2], [2, 1], []],
     ]);
     expect(floats(runs[1]?.feeds.get('state'))).toEqual([7, 8]);
-  });
-
-  test('batches keep the first axis as the sample axis for all arrays', async () => {
-    const dataset = await opened({ x: float32Array([3, 2], counting(6)), state: float32Array([3, 2, 1], counting(6)) }, [
-      input('x', [1, 2]),
-      input('state', [2, 1]),
-    ]);
-    const dims: unknown[] = [];
-    for await (const batch of dataset.batches(2)) dims.push([...batch.values()].map((tensor) => tensor.dims));
-    await dataset.close();
-    expect(dims).toEqual([
-      [
-        [2, 2],
-        [2, 2, 1],
-      ],
-      [
-        [1, 2],
-        [1, 2, 1],
-      ],
-    ]);
   });
 
   test('integers are widened and float64 narrowed to what the input takes', async () => {

@@ -38,6 +38,7 @@ export async function cleaned(model: Model): Promise<Cleaned> {
     runtime,
     scratch,
     signal: new AbortController().signal,
+    objective: 'latency' as const,
     progress: () => undefined,
   });
   verifyModel(after);

@@ -237,7 +237,14 @@ describe('constant folding', () => {
     const aborted = new AbortController();
     aborted.abort();
     const model = buildModel({ inputs: [x], outputs: [y], nodes: [{ opType: 'Relu', inputs: ['x'], outputs: ['y'] }] });
-    const context = { target: 'x64' as const, runtime, scratch, signal: aborted.signal, progress: () => undefined };
+    const context = {
+      target: 'x64' as const,
+      runtime,
+      scratch,
+      signal: aborted.signal,
+      objective: 'latency' as const,
+      progress: () => undefined,
+    };
     await expect(cleanUp(model, context)).rejects.toThrow(/abort/i);
   });
 });

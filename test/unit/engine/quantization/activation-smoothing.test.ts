@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { float32Tensor, float32Values, type Model, type Tensor } from '../../../../services/engine/ir/index.js';
-import type { MethodContext, SampleSource } from '../../../../services/engine/method.js';
+import type { MethodContext, RunSource } from '../../../../services/engine/method.js';
 import { smoothingFactors } from '../../../../services/engine/quantization/activation-smoothing.js';
 import { dynamicInt8 } from '../../../../services/engine/quantization/dynamic-int8.js';
 import { contextFor, ModelBuilder, noise, operators, outputsOf, removeScratch, sqnr } from './method-fixtures.js';
@@ -16,11 +16,13 @@ function outlierRows(rows: number, seed: number): Tensor {
   return float32Tensor([rows, DEPTH], values);
 }
 
-function samples(make: (seed: number) => Tensor): SampleSource {
+function samples(make: (seed: number) => Tensor): RunSource {
   return {
     sampleCount: 8,
-    async *batches() {
-      for (let seed = 0; seed < 8; seed += 1) yield new Map([['x', make(seed)]]);
+    fixedBatch: null,
+    sampleBytes: 4 * DEPTH,
+    async *runs() {
+      for (let seed = 0; seed < 8; seed += 1) yield { feeds: new Map([['x', make(seed)]]), rows: 1, sampleCount: 1 };
     },
   };
 }

@@ -62,6 +62,7 @@ export function contextFor(form: Form | 'measured', target: Target = 'x64'): Met
     runtime: form === 'measured' ? runtime : runtimePreferring(form),
     scratch,
     signal: new AbortController().signal,
+    objective: 'latency',
     progress() {},
   };
 }

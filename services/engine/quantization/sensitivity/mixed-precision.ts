@@ -1,0 +1,9 @@
+/** In construction. */
+import { EngineError } from '../../engine-errors.js';
+import type { Model } from '../../ir/index.js';
+import type { MethodContext, MethodOutcome } from '../../method.js';
+import type { MixedPrecisionOptions } from './options.js';
+
+export async function mixedPrecision(_model: Model, _options: MixedPrecisionOptions, _context: MethodContext): Promise<MethodOutcome> {
+  throw new EngineError('recipe_invalid', 'in construction');
+}
