@@ -1,0 +1,111 @@
+/** Dense factorizations in float64: the triangular factor of an inverse that GPTQ pushes its rounding errors through. */
+
+/** Rows that are finished together: such a panel stays in the processor's cache while the others stream past it. */
+const PANEL = 32;
+
+/**
+ * Upper triangular U with H^-1 = U^T U, row-major; null when the symmetric matrix H [n, n] is not positive definite.
+ * H = R R^T with R upper triangular (Cholesky from the last row up), hence H^-1 = R^-T R^-1 and U = R^-1.
+ */
+export function choleskyInverseUpper(h: Float64Array, n: number): Float64Array | null {
+  const matrix = Float64Array.from(h);
+  if (!factorize(matrix, n)) return null;
+  invertUpper(matrix, n);
+  return matrix;
+}
+
+/**
+ * Overwrites the upper half with R of H = R R^T:
+ *   R_jj = sqrt(H_jj - sum_{k>j} R_jk^2),  R_ij = (H_ij - sum_{k>j} R_ik R_jk) / R_jj  for i < j.
+ * False when a pivot is not positive.
+ */
+function factorize(a: Float64Array, n: number): boolean {
+  for (let end = n; end > 0; end -= PANEL) {
+    const start = Math.max(0, end - PANEL);
+    for (let i = 0; i < end; i += 1) {
+      for (let j = Math.max(i, start); j < end; j += 1)
+        a[i * n + j] = at(a, i * n + j) - rowProduct(a, { i: i * n, j: j * n, from: end, to: n });
+    }
+    for (let j = end - 1; j >= start; j -= 1) {
+      const square = at(a, j * n + j) - rowProduct(a, { i: j * n, j: j * n, from: j + 1, to: end });
+      if (!(square > 0) || square === Number.POSITIVE_INFINITY) return false;
+      const pivot = Math.sqrt(square);
+      a[j * n + j] = pivot;
+      for (let i = 0; i < j; i += 1) {
+        a[i * n + j] = (at(a, i * n + j) - rowProduct(a, { i: i * n, j: j * n, from: j + 1, to: end })) / pivot;
+      }
+    }
+  }
+  return true;
+}
+
+/**
+ * Overwrites R (upper half) with U = R^-1 and the lower half with zeros, from the last row up:
+ *   U_i = (e_i - sum_{k>i} R_ik U_k) / R_ii.
+ */
+function invertUpper(a: Float64Array, n: number): void {
+  for (let end = n; end > 0; end -= PANEL) {
+    const start = Math.max(0, end - PANEL);
+    const factor = a.slice(start * n, end * n);
+    a.fill(0, start * n, end * n);
+    for (let k = end; k < n; k += 1) {
+      for (let i = start; i < end; i += 1)
+        subtractRow(a, { row: i * n, factor: at(factor, (i - start) * n + k), other: k * n, from: k, to: n });
+    }
+    for (let i = end - 1; i >= start; i -= 1) {
+      for (let k = i + 1; k < end; k += 1)
+        subtractRow(a, { row: i * n, factor: at(factor, (i - start) * n + k), other: k * n, from: k, to: n });
+      const inverse = 1 / at(factor, (i - start) * n + i);
+      for (let j = i + 1; j < n; j += 1) a[i * n + j] = at(a, i * n + j) * inverse;
+      a[i * n + i] = inverse;
+    }
+  }
+}
+
+function at(values: Float64Array, index: number): number {
+  return values[index] ?? 0;
+}
+
+/** sum over `from` <= k < `to` of a[i + k] a[j + k]; four sums, so that an addition need not wait for the one before. */
+function rowProduct(a: Float64Array, { i, j, from, to }: { i: number; j: number; from: number; to: number }): number {
+  let [s0, s1, s2, s3] = [0, 0, 0, 0];
+  let k = from;
+  for (; k + 3 < to; k += 4) {
+    s0 += at(a, i + k) * at(a, j + k);
+    s1 += at(a, i + k + 1) * at(a, j + k + 1);
+    s2 += at(a, i + k + 2) * at(a, j + k + 2);
+    s3 += at(a, i + k + 3) * at(a, j + k + 3);
+  }
+  for (; k < to; k += 1) s0 += at(a, i + k) * at(a, j + k);
+  return s0 + s1 + (s2 + s3);
+}
+
+/** a[row + k] -= factor a[other + k] for `from` <= k < `to`. */
+function subtractRow(
+  a: Float64Array,
+  { row, factor, other, from, to }: { row: number; factor: number; other: number; from: number; to: number },
+): void {
+  if (factor === 0) return;
+  for (let k = from; k < to; k += 1) a[row + k] = at(a, row + k) - factor * at(a, other + k);
+}
+
+/**
+ * d^T H d for a symmetric H [n, n], row-major, and the n values of d from `start` on:
+ *   sum_i d_i (H_ii d_i + 2 sum_{j>i} H_ij d_j).
+ */
+export function quadraticForm(h: Float64Array, d: Float64Array, n: number, start = 0): number {
+  let sum = 0;
+  for (let i = 0; i < n; i += 1) {
+    const value = d[start + i] ?? 0;
+    if (value === 0) continue;
+    let [s0, s1] = [0, 0];
+    let j = i + 1;
+    for (; j + 1 < n; j += 2) {
+      s0 += at(h, i * n + j) * at(d, start + j);
+      s1 += at(h, i * n + j + 1) * at(d, start + j + 1);
+    }
+    if (j < n) s0 += at(h, i * n + j) * at(d, start + j);
+    sum += value * (at(h, i * n + i) * value + 2 * (s0 + s1));
+  }
+  return sum;
+}
