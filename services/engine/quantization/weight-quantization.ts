@@ -76,8 +76,8 @@ export function allFinite(values: Float32Array): boolean {
 }
 
 /** [rows, columns] to [columns, rows]. */
-export function transposed(codes: Int8Array, rows: number, columns: number): Int8Array {
-  const result = new Int8Array(codes.length);
+export function transposed<T extends Int8Array | Float32Array>(codes: T, rows: number, columns: number): T {
+  const result = codes.slice() as T;
   for (let row = 0; row < rows; row += 1) {
     for (let column = 0; column < columns; column += 1) result[column * rows + row] = codes[row * columns + column] ?? 0;
   }

@@ -30,6 +30,22 @@ export interface SessionOptions {
   readonly config?: Readonly<Record<string, string>>;
   /** Where to write the graph as the runtime optimized it; diagnostic only. */
   readonly optimizedModelPath?: string;
+  /** Where the runtime writes the times of its kernels when the session closes: the first letters of the file's path. */
+  readonly profilePrefix?: string;
+}
+
+/** Time of one kernel of the optimized graph; its node is named after nodes or values of the model it was made from. */
+export interface KernelTime {
+  readonly node: string;
+  readonly opType: string;
+  /** Of the fastest run; the profiler itself adds some microseconds. */
+  readonly microseconds: number;
+}
+
+export interface ProfileOptions {
+  /** Wall time for all models together; each runs a few times whatever that takes. */
+  readonly budgetMs: number;
+  readonly signal: AbortSignal;
 }
 
 export interface Runtime {
@@ -40,4 +56,10 @@ export interface Runtime {
    * `model_invalid`, `model_unsupported`, `opset_unsupported`, `external_data_invalid` or `runtime_failed`.
    */
   open(model: string | Model, options?: SessionOptions): Promise<ExecutionSession>;
+  /** Kernel times of each model, runs in turns, all cores spinning as a program with default settings would see it. */
+  profile(
+    models: readonly (string | Model)[],
+    feeds: ReadonlyMap<string, Tensor>,
+    options: ProfileOptions,
+  ): Promise<readonly (readonly KernelTime[])[]>;
 }

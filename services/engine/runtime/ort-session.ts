@@ -11,6 +11,7 @@ import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
 import { describeCpu } from './cpu.js';
 import type { ExecutionSession, InputOutputInfo, Runtime, SessionOptions } from './execution-session.js';
 import { declaredInputs, declaredOutputs, largestConstantElements } from './graph-interface.js';
+import { profileKernels } from './kernel-profile.js';
 import { loadFailure, runFailure } from './ort-failures.js';
 import { fromOrtTensor, toOrtTensor } from './ort-tensors.js';
 
@@ -45,9 +46,11 @@ function packageVersion(): string {
 /** The runtime that everything in the engine runs on. */
 export function createOrtRuntime(options: OrtRuntimeOptions): OrtRuntime {
   const threads = options.threads ?? describeCpu().physicalCores;
-  return {
+  const runtime: OrtRuntime = {
     name: `onnxruntime-node ${packageVersion()}`,
     threads,
+    profile: (models, feeds, profileOptions) =>
+      profileKernels((model, sessionOptions) => runtime.open(model, sessionOptions), { models, feeds, scratch: options.scratch }, profileOptions),
     async open(model, sessionOptions = {}) {
       if (typeof model === 'string') return openFile(model, decodeModelFile(model), { threads, ...sessionOptions });
       const folder = join(options.scratch, `session-${randomUUID()}`);
@@ -63,6 +66,7 @@ export function createOrtRuntime(options: OrtRuntimeOptions): OrtRuntime {
       }
     },
   };
+  return runtime;
 }
 
 /**
@@ -79,6 +83,7 @@ function nativeOptions(model: Model, options: SessionOptions & { threads: number
     /** Errors come back as exceptions; the log would repeat them on standard error. */
     logSeverityLevel: 4,
     ...(options.optimizedModelPath ? { optimizedModelFilePath: options.optimizedModelPath } : {}),
+    ...(options.profilePrefix ? { enableProfiling: true, profileFilePrefix: options.profilePrefix } : {}),
     extra: {
       'session.intra_op.allow_spinning': '0',
       'optimization.constant_folding_max_output_size_in_bytes': String(foldedBytes),

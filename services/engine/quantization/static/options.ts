@@ -1,17 +1,7 @@
 /** Options of static-int8, as the recipe writes them. */
+import type { CalibrationOptions } from '../../calibration/options.js';
 
-export type RangeMethod = 'minmax' | 'moving-average' | 'percentile' | 'entropy' | 'mse' | 'sqnr';
-
-export interface CalibrationOptions {
-  /** How ranges are chosen from the observed values. */
-  readonly method?: RangeMethod;
-  /** For 'percentile': the share of values kept, in percent. Default 99.999. */
-  readonly percentile?: number;
-  /** At most this many samples are run; default all. */
-  readonly samples?: number;
-  /** Bins of the histograms. Default 2048. */
-  readonly bins?: number;
-}
+export type { CalibrationOptions, RangeMethod } from '../../calibration/options.js';
 
 export type ActivationType = 'uint8' | 'int8' | 'uint16' | 'int16';
 
