@@ -1,4 +1,4 @@
-/** `lathe compress`: one model, one recipe; model.onnx and report.json out, a table to read. */
+/** `lathe compress`: one model, one recipe; model.onnx, report.json and report.html out, a table to read. */
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import type { CompressResult } from '#engine';
@@ -26,16 +26,16 @@ export function compressCommand(): Command {
     .requiredOption('--recipe <name|file>', 'preset (lathe methods lists them) or recipe as a .json file')
     .option('--data <file>', '.npz with unlabelled samples for methods that need them; arrays named as the inputs')
     .option('--eval <file>', '.npz with samples, and optional "labels", to measure fidelity and accuracy on')
-    .requiredOption('--out <dir>', 'folder for model.onnx and report.json')
+    .requiredOption('--out <dir>', 'folder for model.onnx, report.json and report.html')
     .option('--json', 'print the report as one JSON document')
     .addHelpText(
       'after',
       '\nExit code 0: done; 1: failed; 2: wrong call or recipe; 3: quality gate missed (the files are written all the same).',
     )
     .action(async (model: string, options: CompressOptions) => {
-      const { report, modelFiles, reportPath, gatePassed } = await run(model, options);
+      const { report, modelFiles, reportPath, htmlReportPath, gatePassed } = await run(model, options);
       printResult(report, options, () =>
-        [compressionSummary(report), '', ...[...modelFiles, reportPath].map((file) => `wrote ${file}`)].join('\n'),
+        [compressionSummary(report), '', ...[...modelFiles, reportPath, htmlReportPath].map((file) => `wrote ${file}`)].join('\n'),
       );
       if (!gatePassed) {
         process.stderr.write('lathe: the quality gate was missed\n');

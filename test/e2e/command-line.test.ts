@@ -54,7 +54,7 @@ describe('lathe compress', () => {
       '--json',
     );
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect((await readdir(out)).sort()).toEqual(['model.onnx', 'report.json']);
+    expect((await readdir(out)).sort()).toEqual(['model.onnx', 'report.html', 'report.json']);
     const report = JSON.parse(await readFile(join(out, 'report.json'), 'utf8')) as Record<string, unknown>;
     expect(JSON.parse(stdout)).toEqual(report);
     const measurement = { bytes: expect.any(Number), parameters: expect.any(Number), macs: 398_336, latency_ms: expect.any(Number) };
@@ -83,7 +83,7 @@ describe('lathe compress', () => {
     expect(code).toBe(3);
     expect(stderr).toContain('quality gate was missed');
     expect(stdout).toContain('min_size_ratio 3.00');
-    expect((await readdir(out)).sort()).toEqual(['model.onnx', 'report.json']);
+    expect((await readdir(out)).sort()).toEqual(['model.onnx', 'report.html', 'report.json']);
   });
 
   it.each([

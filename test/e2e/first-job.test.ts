@@ -77,12 +77,13 @@ describe('the first job', () => {
 
   it('hands out artifacts that are what their digests say and a report that says what they are', async () => {
     const { data: artifacts } = await json<{ data: Artifact[] }>(service.fetch(`/v1/jobs/${jobId}/artifacts`), 200);
-    expect(artifacts.map(({ role }) => role).sort()).toEqual(['model', 'report']);
+    expect(artifacts.map(({ role }) => role).sort()).toEqual(['model', 'report', 'report_html']);
+    const fileOf: Readonly<Record<string, string>> = { model: 'artifact.onnx', report: 'report.json', report_html: 'report.html' };
     for (const { role, bytes, sha256, links } of artifacts) {
       const content = Buffer.from(await (await service.fetch(links.content)).arrayBuffer());
       expect(content.length).toBe(bytes);
       expect(createHash('sha256').update(content).digest('hex')).toBe(sha256);
-      await writeFile(join(folder, role === 'model' ? 'artifact.onnx' : 'report.json'), content);
+      await writeFile(join(folder, fileOf[role] ?? role), content);
     }
     const report = JSON.parse(await readFile(join(folder, 'report.json'), 'utf8')) as {
       source: Measurement;

@@ -8,7 +8,7 @@ export const ArtifactResource = Type.Object({
   object: Type.Literal('artifact'),
   job_id: Type.String(),
   name: Type.String({ description: 'File name.' }),
-  role: Type.String({ description: 'model, external_data or report.' }),
+  role: Type.String({ description: 'model, external_data, report (report.json) or report_html (the same as a page for a person).' }),
   media_type: Type.String(),
   bytes: Type.Integer(),
   sha256: Type.String(),

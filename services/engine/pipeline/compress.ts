@@ -13,6 +13,7 @@ import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
 import { describeEnvironment } from './environment.js';
 import { datasetSource, type EvaluationSource, generatedSource } from './evaluation-source.js';
+import { renderHtmlReport } from './html-report.js';
 import { measurePair } from './measure.js';
 import { applyStep } from './methods.js';
 import { describeModelFiles } from './model-files.js';
@@ -28,7 +29,7 @@ export interface CompressRequest {
   readonly calibration?: string;
   /** .npz with samples and optional `labels`, for fidelity and metrics. Default: the calibration set, else generated inputs. */
   readonly evaluation?: string;
-  /** Folder for model.onnx (and model.onnx.data) and report.json; made when missing. */
+  /** Folder for model.onnx (and model.onnx.data), report.json and report.html; made when missing. */
   readonly outDir: string;
   /** Existing private folder for temporary files; the caller removes it. */
   readonly scratch: string;
@@ -46,6 +47,8 @@ export interface CompressResult {
   /** model.onnx first, then its external data when there is any. */
   readonly modelFiles: readonly string[];
   readonly reportPath: string;
+  /** The same as a page for a person. */
+  readonly htmlReportPath: string;
   readonly report: CompressionReport;
   /** False when a bound of the recipe's gate was missed; the files are written all the same. */
   readonly gatePassed: boolean;
@@ -125,9 +128,11 @@ async function run(work: Work): Promise<CompressResult> {
     });
     const reportPath = join(resolve(request.outDir), 'report.json');
     await writeFile(reportPath, `${JSON.stringify(report, null, 2)}\n`);
+    const htmlReportPath = join(resolve(request.outDir), 'report.html');
+    await writeFile(htmlReportPath, renderHtmlReport(report));
     meter.end();
     meter.within(0, 'done');
-    return { modelFiles, reportPath, report, gatePassed: report.gate.passed };
+    return { modelFiles, reportPath, htmlReportPath, report, gatePassed: report.gate.passed };
   } finally {
     await checked.samples.close();
   }

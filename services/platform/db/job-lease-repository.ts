@@ -39,7 +39,7 @@ export interface JobInputs {
 
 export interface NewArtifact extends BlobContent {
   readonly name: string;
-  readonly role: 'model' | 'external_data' | 'report';
+  readonly role: 'model' | 'external_data' | 'report' | 'report_html';
   readonly mediaType: string;
 }
 

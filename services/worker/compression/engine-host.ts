@@ -121,6 +121,6 @@ const leaveMs = 1_000;
 
 function outcomeOf(message: Exclude<ChildMessage, { type: 'ready' | 'progress' }>): EngineOutcome {
   if (message.type === 'refused') return { kind: 'refused', code: message.code, message: message.message, details: message.details };
-  const { gatePassed, modelFiles, reportPath, missed } = message;
-  return { kind: 'finished', gatePassed, modelFiles, reportPath, missed };
+  const { gatePassed, modelFiles, reportPath, htmlReportPath, missed } = message;
+  return { kind: 'finished', gatePassed, modelFiles, reportPath, htmlReportPath, missed };
 }

@@ -5,6 +5,7 @@ export interface EngineFinished {
   readonly gatePassed: boolean;
   readonly modelFiles: readonly string[];
   readonly reportPath: string;
+  readonly htmlReportPath: string;
   readonly missed: readonly Readonly<Record<string, unknown>>[];
 }
 

@@ -39,6 +39,7 @@ async function runJob(job: RunMessage, signal: AbortSignal): Promise<ChildMessag
       gatePassed: result.gatePassed,
       modelFiles: [...result.modelFiles],
       reportPath: result.reportPath,
+      htmlReportPath: result.htmlReportPath,
       missed: result.report.gate.checks.filter((check) => !check.passed).map((check) => ({ ...check })),
     };
   } catch (error) {

@@ -43,6 +43,7 @@ const ChildMessage = Type.Union([
     /** Absolute, inside outDir; the model itself first, then its external data. */
     modelFiles: Type.Array(text(4096), { minItems: 1, maxItems: 256 }),
     reportPath: text(4096),
+    htmlReportPath: text(4096),
     /** The checks of the gate that were missed. */
     missed: Type.Array(Type.Record(Type.String(), Type.Unknown()), { maxItems: 16 }),
   }),

@@ -40,6 +40,7 @@ export async function storeOutputs(
     }
   }
   artifacts.push(await put(finished.reportPath, 'report', 'application/json'));
+  artifacts.push(await put(finished.htmlReportPath, 'report_html', 'text/html; charset=utf-8'));
   return {
     artifacts,
     result,

@@ -70,7 +70,7 @@ describe('compress', () => {
     const of = await prepared();
     const events: ProgressEvent[] = [];
     const result = await compress(request(of, { onProgress: (event) => events.push(event) }));
-    expect(await readdir(of.outDir)).toEqual(['model.onnx', 'report.json']);
+    expect(await readdir(of.outDir)).toEqual(['model.onnx', 'report.html', 'report.json']);
     expect(await readdir(of.scratch)).toEqual([]);
     const report: CompressionReport = JSON.parse(await readFile(result.reportPath, 'utf8'));
     expect(report).toEqual(JSON.parse(JSON.stringify(result.report)));
@@ -117,7 +117,7 @@ describe('compress', () => {
     const result = await compress(request(of, { plan: { steps: [{ method: 'dynamic-int8' }], gate: { min_size_ratio: 100 } } }));
     expect(result.gatePassed).toBe(false);
     expect(result.report.gate.checks[0]).toMatchObject({ check: 'min_size_ratio', limit: 100, passed: false });
-    expect(await readdir(of.outDir)).toEqual(['model.onnx', 'report.json']);
+    expect(await readdir(of.outDir)).toEqual(['model.onnx', 'report.html', 'report.json']);
   });
 
   test('a gate on a metric without labels is refused before any work', async () => {

@@ -50,6 +50,7 @@ describe('how a job ends', () => {
     expect(artifacts.map(({ name, role }) => `${name} ${role}`)).toEqual([
       'model.onnx model',
       'model.onnx.data external_data',
+      'report.html report_html',
       'report.json report',
     ]);
     const job = await world.job(id);
@@ -102,13 +103,13 @@ describe('how a job ends', () => {
     await ended(id, 'succeeded');
     await queue.close();
     expect(await starts(journal)).toBe(1);
-    expect(await world.artifacts(id)).toHaveLength(3);
+    expect(await world.artifacts(id)).toHaveLength(4);
   });
 
   it('an artifact that misses the gate is not handed out, its report is', async () => {
     const { id } = await world.createJob({ model: { gate: false } });
     await ended(id, 'failed');
-    expect((await world.artifacts(id)).map(({ role }) => role)).toEqual(['report']);
+    expect((await world.artifacts(id)).map(({ role }) => role)).toEqual(['report_html', 'report']);
     expect((await world.job(id)).error).toMatchObject({ code: 'quality_gate_failed', details: { missed: [{ check: 'min_speedup' }] } });
   });
 

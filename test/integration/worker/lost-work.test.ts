@@ -51,7 +51,7 @@ describe.each(['postgres', 'redis'] as const)('work that is cut off, with the qu
       process.kill((await enginePids(journal))[0] ?? 0, 'SIGKILL');
       await ended(id, 'succeeded');
       expect(await world.job(id)).toMatchObject({ attempt: 2, crashes: 1 });
-      expect(await world.artifacts(id)).toHaveLength(3);
+      expect(await world.artifacts(id)).toHaveLength(4);
     });
 
     it('kill -9 of the worker: its job process dies with it, and another worker finishes the job', async () => {
@@ -62,7 +62,7 @@ describe.each(['postgres', 'redis'] as const)('work that is cut off, with the qu
       worker = await start('worker');
       await ended(id, 'succeeded');
       expect(await world.job(id)).toMatchObject({ attempt: 2, crashes: 0 });
-      expect(await world.artifacts(id)).toHaveLength(3);
+      expect(await world.artifacts(id)).toHaveLength(4);
     });
 
     it('kill -9 of everything: after the restart the job succeeds once, and its webhook arrives signed', async () => {
@@ -89,7 +89,7 @@ describe.each(['postgres', 'redis'] as const)('work that is cut off, with the qu
     it('a job whose queue entry was lost is found and run', async () => {
       const { id } = await world.createJob({ entryLost: true });
       await ended(id, 'succeeded');
-      expect(await world.artifacts(id)).toHaveLength(3);
+      expect(await world.artifacts(id)).toHaveLength(4);
     });
 
     // What follows is between workers and the database: the queue plays no part in it.

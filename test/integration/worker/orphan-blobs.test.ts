@@ -105,6 +105,8 @@ it('the files of a job that found their bytes before the sweep took them are sto
   const model = await orphan();
   const reportPath = path.join(world.config.dataDir, 'report.json');
   await writeFile(reportPath, '{}');
+  const htmlReportPath = path.join(world.config.dataDir, 'report.html');
+  await writeFile(htmlReportPath, '');
   // A store that keeps what it has, as S3 does: the bytes stay old.
   const blobs = {
     stat: (tenantId: string, sha256: string) => world.blobs.stat(tenantId, sha256),
@@ -113,7 +115,7 @@ it('the files of a job that found their bytes before the sweep took them are sto
       return stored ? model : world.blobs.putFile(tenantId, source);
     },
   };
-  const finished = { kind: 'finished' as const, gatePassed: true, missed: [], modelFiles: [model.path], reportPath };
+  const finished = { kind: 'finished' as const, gatePassed: true, missed: [], modelFiles: [model.path], reportPath, htmlReportPath };
   const options = { tenantId: world.tenant, outDir: world.config.dataDir, withModel: true };
   const { ensureStored } = await storeOutputs(blobs, finished, options);
   expect(await sweep()).toBe(1);

@@ -28,7 +28,7 @@ describe('the worker with the real engine', () => {
     expect(job).toMatchObject({ state: 'succeeded', result: { source: {}, artifact: {}, fidelity: {} } });
     expect((job.result as { size_ratio: number }).size_ratio).toBeGreaterThan(2);
     const artifacts = await world.artifacts(id);
-    expect(artifacts.map(({ role }) => role)).toEqual(['model', 'report']);
+    expect(artifacts.map(({ role }) => role)).toEqual(['model', 'report_html', 'report']);
     const phases = await world.database.db.jobEvent.findMany({ where: { jobId: id, type: 'job.progress' }, orderBy: { sequence: 'asc' } });
     expect(new Set(phases.map(({ data }) => (data as { phase: string }).phase)).size).toBeGreaterThan(1);
     await world.checkInvariants();

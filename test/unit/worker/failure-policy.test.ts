@@ -18,6 +18,7 @@ const outcomes: fc.Arbitrary<AttemptOutcome> = fc.oneof(
     gatePassed: fc.boolean(),
     modelFiles: fc.constant(['model.onnx']),
     reportPath: fc.constant('report.json'),
+    htmlReportPath: fc.constant('report.html'),
     missed: fc.constant([]),
   }),
   fc.record({ kind: fc.constant('refused' as const), code: fc.string(), message: fc.string(), details: fc.constant({}) }),
