@@ -3,6 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { EngineError } from '../../../../services/engine/engine-errors.js';
 import {
   type Attribute,
   attributeOf,
@@ -477,19 +478,38 @@ describe('obstacles', () => {
 
 const data = process.env.LATHE_DATA ?? join(import.meta.dirname, '../../../../../shared/data');
 
-function modelFiles(folder: string): string[] {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.onnx') && !file.includes('onnx-edge') && !file.includes('sst2'))
+function modelFiles(isIncluded: (file: string) => boolean): string[] {
+  if (!existsSync(data)) return [];
+  return readdirSync(data, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.onnx') && isIncluded(file))
     .sort();
 }
 
-describe.skipIf(!existsSync(data))('real models', () => {
-  test.each(modelFiles(data))('%s answers the same at version 21', { timeout: 60_000 }, async (file) => {
+/** The model with feeds that it runs with; undefined when it cannot be read, loaded or fed. */
+async function runnable(file: string): Promise<{ model: Model; feeds: ReadonlyMap<string, Tensor> } | undefined> {
+  try {
     const model = decodeModelFile(join(data, file));
     const session = await runtime.open(model, { optimization: 'disabled' });
-    const feeds = (await findSampleInputs(model, session)).make(1);
-    await session.close();
-    await expectEqualAfter(model, feeds, [21]);
+    try {
+      return { model, feeds: (await findSampleInputs(model, session)).make(1) };
+    } finally {
+      await session.close();
+    }
+  } catch (error) {
+    if (error instanceof EngineError) return undefined;
+    throw error;
+  }
+}
+
+describe.skipIf(!existsSync(data))('real models', () => {
+  test.each(modelFiles((file) => !file.startsWith('onnx-edge')))('%s answers the same at version 21', async (file) => {
+    const found = await runnable(file);
+    expect(found).toBeDefined();
+    if (found) await expectEqualAfter(found.model, found.feeds, [21]);
+  });
+
+  test.each(modelFiles((file) => file.startsWith('onnx-edge')))('%s answers the same at version 21, if it runs at all', async (file) => {
+    const found = await runnable(file);
+    if (found && found.model.opset >= 7) await expectEqualAfter(found.model, found.feeds, [21]);
   });
 });
