@@ -1,9 +1,77 @@
-/** In construction. */
+/** Method static-int8: weights and activations on 8-bit codes where the runtime has integer kernels and this machine measures a gain. */
 import { EngineError } from '../../engine-errors.js';
 import type { Model } from '../../ir/index.js';
-import type { MethodContext, MethodOutcome } from '../../method.js';
+import { NameAuthority } from '../../ir/name-authority.js';
+import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
+import { calibrate } from '../../calibration/index.js';
+import { upgradeOpset } from '../../passes/opset-upgrade.js';
+import { poolSpatialMeans } from '../../passes/spatial-mean-pooling.js';
+import { reportName } from '../weight-store.js';
+import { activationRanges } from './activation-ranges.js';
+import type { IntegerUnit } from './integer-units.js';
+import { integerForm } from './integer-form.js';
 import type { StaticInt8Options } from './options.js';
+import { placeUnits } from './unit-placement.js';
+import { quantizeLayers, searchUnits, writableUnits, writeUnits } from './static-candidate.js';
 
-export async function staticInt8(_model: Model, _options: StaticInt8Options, _context: MethodContext): Promise<MethodOutcome> {
-  throw new EngineError('recipe_invalid', 'in construction');
+const METHOD = 'static-int8';
+
+/** Bits of one activation code, for the search of ranges. */
+const LEVELS = { uint8: 256, int8: 256, uint16: 65_536, int16: 65_536 } as const;
+/** Operator set from which QuantizeLinear takes one scale per channel. */
+const OPSET = 13;
+
+/**
+ * Quantizes `model` in place. Throws EngineError `recipe_invalid` without calibration samples, `model_unsupported` when the
+ * operator set cannot be raised to 13.
+ */
+export async function staticInt8(model: Model, options: StaticInt8Options, context: MethodContext): Promise<MethodOutcome> {
+  const samples = context.calibration;
+  if (!samples) throw new EngineError('recipe_invalid', 'static-int8 needs calibration samples: give a data set of typical inputs (--data, or data.calibration_id).');
+  const prepared = prepare(model);
+  const search = searchUnits(model, options);
+  const everything = integerForm(model.graph, search.units, new Map());
+  const tensors = [...everything.coded].map(({ name }) => name);
+  const calibration = await calibrate({
+    ...{ model, tensors, samples, context, options: options.calibration ?? {} },
+    levels: LEVELS[options.activation_type ?? 'uint8'],
+  });
+  const ranges = new Map([...calibration.tensors].map(([name, { low, high }]) => [name, { low, high }] as const));
+  const parameters = activationRanges({ units: search.units, calibrated: ranges, options });
+  const codes = quantizeLayers(search.units, { parameters, options, context });
+  const ranks = new Map([...calibration.tensors].map(([name, { dims }]) => [name, dims.length] as const));
+  const parts = { parameters, codes, ranks };
+  const form = integerForm(model.graph, writableUnits(search.units, parts), ranks);
+  const sizes = new Map([...calibration.tensors].map(([name, { count }]) => [name, count / calibration.summary.samples] as const));
+  const placement = await placeUnits(model, { units: form.units, options, parts, sizes }, context);
+  const left = new Map(search.left);
+  const written = writeUnits(model, placement.names, { options, parts });
+  return {
+    nodes: [...prepared, ...changesOf(search.units, written.units, { left, ground: placement.ground })],
+    calibration: calibration.summary,
+  };
+}
+
+/** Exact changes that the integer patterns need: names, operator set. */
+function prepare(model: Model): readonly NodeChange[] {
+  const names = new NameAuthority(model);
+  for (const node of model.graph.nodes) if (node.name === '') node.name = names.nodeName(`${node.opType}_${reportName(node)}`);
+  const { changed, obstacle } = upgradeOpset(model, OPSET);
+  if (obstacle) throw new EngineError('model_unsupported', `static-int8 needs operator set ${OPSET}: ${obstacle}. Export the model with a newer operator set.`);
+  return [...changed, ...poolSpatialMeans(model)];
+}
+
+function changesOf(
+  units: readonly IntegerUnit[],
+  written: readonly IntegerUnit[],
+  { left, ground }: { left: ReadonlyMap<NonNullable<IntegerUnit['node']>, string>; ground: string },
+): NodeChange[] {
+  const onCodes = new Set(written.map(({ name }) => name));
+  const lines: NodeChange[] = units.map(({ name, node }) => {
+    const action = onCodes.has(name) ? 'changed' : 'left';
+    const reason = onCodes.has(name) ? `computes on 8-bit codes: ${ground}` : `stays float32: ${ground}`;
+    return { node: name, op_type: node.opType, action, by: METHOD, reason };
+  });
+  for (const [node, reason] of left) lines.push({ node: reportName(node), op_type: node.opType, action: 'left', by: METHOD, reason });
+  return lines;
 }
