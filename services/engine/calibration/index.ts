@@ -1,0 +1,9 @@
+/** Calibration: ranges and statistics of the tensors of a float model, from samples. */
+export {
+  type CalibrationRequest,
+  type CalibrationResult,
+  type ChannelStatistics,
+  calibrate,
+  type TensorStatistics,
+} from './calibrate.js';
+export type { CalibrationOptions, RangeMethod } from './options.js';
