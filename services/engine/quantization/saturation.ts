@@ -6,7 +6,7 @@
  *   255 (|q0| + |q1|) <= 32,767  for two weights of one sign,  that is  |q0| + |q1| <= 128
  * (weights of different signs partly cancel and cannot leave the range, as 255 * 127 < 32,767).
  */
-const SAFE_PAIR_SUM = 128;
+export const SAFE_PAIR_SUM = 128;
 
 /**
  * Largest (|w0| + |w1|) / scale that is safe after rounding: each code is at most 1/2 away from w / scale, so the sum of the
@@ -24,15 +24,20 @@ export function pairSum(a: number, b: number): number {
   return a * b > 0 ? Math.abs(a) + Math.abs(b) : 0;
 }
 
-/** True when some row of activation codes 0..255 would saturate the pair kernel for this column of weight codes, given along K. */
-export function canSaturate(column: Int8Array): boolean {
-  for (let k = 0; k + 1 < column.length; k += 2) {
-    if (pairSum(column[k] ?? 0, column[k + 1] ?? 0) > SAFE_PAIR_SUM) return true;
-  }
-  return false;
+/** Largest pair sum of a column of weight codes, given along K. A last weight without a neighbour is never in danger. */
+export function largestPairSum(column: Int8Array): number {
+  let largest = 0;
+  for (let k = 0; k + 1 < column.length; k += 2) largest = Math.max(largest, pairSum(column[k] ?? 0, column[k + 1] ?? 0));
+  return largest;
 }
 
-function saturateInt16(value: number): number {
+/** True when some row of activation codes 0..255 would saturate the pair kernel for this column of weight codes, given along K. */
+export function canSaturate(column: Int8Array): boolean {
+  return largestPairSum(column) > SAFE_PAIR_SUM;
+}
+
+/** What VPMADDUBSW makes of the sum of two products. */
+export function saturateInt16(value: number): number {
   return Math.max(-32_768, Math.min(32_767, value));
 }
 

@@ -1,0 +1,131 @@
+/** Pair-safe int8 weights with less error than plain pair-safe scales: a smaller scale, and pairs rounded so that they fit. */
+import { codeRanges, roundHalfToEven, symmetricScale } from './quantization-parameters.js';
+import { pairSafeScale, pairSum, SAFE_PAIR_SUM } from './saturation.js';
+import type { QuantizedMatrix, WeightMatrix } from './weight-quantization.js';
+
+export interface PairSafeOptions {
+  /** One scale per output channel; otherwise one scale. */
+  readonly perChannel: boolean;
+  /**
+   * Weight of each input in the error, E[x_k^2] from calibration: K numbers, or one block of K after the other for the groups of
+   * a convolution (output channels are divided evenly among the blocks). Default 1 for all.
+   */
+  readonly importance?: Float64Array;
+}
+
+/** Scales tried between the smallest one and the one that is safe without moving a code. */
+const SCALES_TRIED = 24;
+
+/**
+ * For each channel the scale s and codes q that minimise
+ *   sum_k h_k (w_k - s q_k)^2   with  |q| <= 127  and  |q0| + |q1| <= 128 for neighbours of one sign,
+ * s between max |w| / 127 and the pair-safe scale of saturation.ts. There nothing is moved; below it, a pair that is too large is
+ * split where its error is least. A smaller scale is taken only when the error falls, so the error is never above the plain one's.
+ */
+export function quantizePairSafe(matrix: WeightMatrix, { perChannel, importance }: PairSafeOptions): QuantizedMatrix {
+  const { rows, columns, reductionAxis, values } = matrix;
+  const channels = reductionAxis === 0 ? columns : rows;
+  const length = reductionAxis === 0 ? rows : columns;
+  const step = reductionAxis === 0 ? columns : 1;
+  const all = Array.from({ length: channels }, (_, channel) => {
+    const start = reductionAxis === 0 ? channel : channel * columns;
+    const weights = Float64Array.from({ length }, (_, k) => values[start + k * step] ?? 0);
+    return { weights, importance: importanceOf(channel, { channels, length, importance }) };
+  });
+  const groups = perChannel ? all.map((channel) => [channel]) : [all];
+  const scales = Float32Array.from(groups, bestScale);
+  const codes = new Int8Array(values.length);
+  for (const [channel, row] of all.entries()) {
+    const rounded = roundPairs(row, scales[perChannel ? channel : 0] ?? 1).codes;
+    const start = reductionAxis === 0 ? channel : channel * columns;
+    for (let k = 0; k < length; k += 1) codes[start + k * step] = rounded[k] ?? 0;
+  }
+  return { codes, scales };
+}
+
+interface Channel {
+  readonly weights: Float64Array;
+  readonly importance: Float64Array | null;
+}
+
+function importanceOf(
+  channel: number,
+  { channels, length, importance }: { channels: number; length: number; importance: Float64Array | undefined },
+): Float64Array | null {
+  if (!importance) return null;
+  const blocks = importance.length / length;
+  if (!Number.isInteger(blocks) || channels % blocks !== 0) {
+    throw new RangeError(`importance has ${importance.length} numbers for ${channels} channels of ${length} weights`);
+  }
+  const block = Math.floor(channel / (channels / blocks));
+  return importance.subarray(block * length, (block + 1) * length);
+}
+
+/** The smallest scale at which no code is cut off, and the one at which no pair is too large. */
+export function scaleLimits(channels: readonly { readonly weights: Float64Array }[]): { readonly full: number; readonly safe: number } {
+  let largest = 0;
+  let largestPair = 0;
+  for (const { weights } of channels) {
+    for (let k = 0; k < weights.length; k += 2) {
+      const [even, odd] = [weights[k] ?? 0, weights[k + 1] ?? 0];
+      largest = Math.max(largest, Math.abs(even), Math.abs(odd));
+      largestPair = Math.max(largestPair, pairSum(even, odd));
+    }
+  }
+  const full = symmetricScale(largest);
+  return { full, safe: Math.max(full, Math.fround(pairSafeScale(largestPair))) };
+}
+
+function bestScale(channels: readonly Channel[]): number {
+  const { full, safe } = scaleLimits(channels);
+  let best = { scale: safe, error: totalError(channels, safe) };
+  if (safe === full) return safe;
+  for (let step = 0; step < SCALES_TRIED; step += 1) {
+    const scale = Math.fround(full + ((safe - full) * step) / SCALES_TRIED);
+    const error = totalError(channels, scale);
+    if (error < best.error) best = { scale, error };
+  }
+  return best.scale;
+}
+
+function totalError(channels: readonly Channel[], scale: number): number {
+  return channels.reduce((sum, channel) => sum + roundPairs(channel, scale).error, 0);
+}
+
+function clampedCode(value: number): number {
+  const { min, max } = codeRanges.int8Symmetric;
+  return Math.max(min, Math.min(max, roundHalfToEven(value)));
+}
+
+/** The nearest codes that keep every pair within its limit, and their weighted error. */
+function roundPairs({ weights, importance }: Channel, scale: number): { readonly codes: Int8Array; readonly error: number } {
+  const codes = new Int8Array(weights.length);
+  let error = 0;
+  for (let k = 0; k < weights.length; k += 2) {
+    const pair = {
+      w0: (weights[k] ?? 0) / scale,
+      w1: (weights[k + 1] ?? 0) / scale,
+      h0: importance?.[k] ?? 1,
+      h1: importance?.[k + 1] ?? 1,
+    };
+    let [q0, q1] = [clampedCode(pair.w0), clampedCode(pair.w1)];
+    if (pairSum(q0, q1) > SAFE_PAIR_SUM) [q0, q1] = splitPair(pair);
+    codes[k] = q0;
+    if (k + 1 < weights.length) codes[k + 1] = q1;
+    error += pair.h0 * (pair.w0 - q0) ** 2 + pair.h1 * (pair.w1 - q1) ** 2;
+  }
+  return { codes, error: error * scale ** 2 };
+}
+
+/**
+ * Codes of one sign with |q0| + |q1| = 128 that minimise h0 (u0 - q0)^2 + h1 (u1 - q1)^2. The excess e = u0 + u1 - 128 is shared
+ * in inverse proportion to the importance: q0 = u0 - e h1 / (h0 + h1), rounded; the error being convex in q0, nothing else is nearer.
+ */
+function splitPair({ w0, w1, h0, h1 }: { w0: number; w1: number; h0: number; h1: number }): [number, number] {
+  const [u0, u1] = [Math.abs(w0), Math.abs(w1)];
+  const share = h0 + h1 > 0 ? h1 / (h0 + h1) : 0.5;
+  const ideal = roundHalfToEven(u0 - (u0 + u1 - SAFE_PAIR_SUM) * share);
+  const first = Math.max(1, Math.min(codeRanges.int8Symmetric.max, ideal));
+  const sign = Math.sign(w0);
+  return [sign * first, sign * (SAFE_PAIR_SUM - first)];
+}
