@@ -57,11 +57,16 @@ export class WeightStore {
 
   /** A new constant declared where `neighbour` is, so that every reader of that one can see it. */
   add(neighbour: Constant, suffix: string, tensor: Tensor): Constant {
+    return this.declare(neighbour.graph, `${neighbour.value.name}${suffix}`, tensor);
+  }
+
+  /** A new constant of `graph`, visible there and in the graphs below. */
+  declare(graph: Graph, stem: string, tensor: Tensor): Constant {
     this.useFreeInitializers();
-    const value = this.newValue(`${neighbour.value.name}${suffix}`);
+    const value = this.newValue(stem);
     value.type = { kind: 'tensor', dataType: tensor.dataType, shape: tensor.dims };
-    neighbour.graph.initializers.set(value, tensor);
-    const constant = { value, tensor, graph: neighbour.graph };
+    graph.initializers.set(value, tensor);
+    const constant = { value, tensor, graph };
     this.constants.set(value, constant);
     return constant;
   }

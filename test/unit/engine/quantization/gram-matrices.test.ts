@@ -14,7 +14,7 @@ const convolutionCase = fc
     group: fc.constantFrom(1, 2, 3),
     inputsPerGroup: fc.integer({ min: 1, max: 3 }),
     outputsPerGroup: fc.integer({ min: 1, max: 3 }),
-    spatial: fc.constantFrom([9], [6, 7], [4, 3, 5]),
+    spatial: fc.constantFrom<number[][]>([9], [6, 7], [4, 3, 5]),
     kernelSize: fc.integer({ min: 1, max: 3 }),
     stride: fc.integer({ min: 1, max: 2 }),
     dilation: fc.integer({ min: 1, max: 2 }),
