@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { benchmarkCommand } from './benchmark.js';
 import { compressCommand } from './compress.js';
 import { demoCommand } from './demo.js';
+import { doctorCommand } from './doctor.js';
 import { evaluateCommand } from './evaluate.js';
 import { describeFailure, exitCodes, type Failure } from './exit-codes.js';
 import { inspectCommand } from './inspect.js';
@@ -20,6 +21,7 @@ for (const create of [
   inspectCommand,
   evaluateCommand,
   benchmarkCommand,
+  doctorCommand,
   methodsCommand,
   sampleCommand,
   serveCommand,

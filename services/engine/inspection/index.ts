@@ -5,4 +5,4 @@ export { externalDataLocations } from '../onnx/index.js';
 export { countMacs, type MacCount, type NodeMacs, type UncountedNode } from './count-macs.js';
 export { inspectModel, type ModelInspection, type ValueDescription, type WeightSummary } from './inspect-model.js';
 export { inspectModelFile } from './inspect-model-file.js';
-export type { QuantizationFormat, QuantizationState } from './quantization-state.js';
+export { type QuantizationFormat, type QuantizationState, quantizationState } from './quantization-state.js';

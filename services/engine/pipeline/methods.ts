@@ -5,6 +5,7 @@ import type { MethodContext, MethodOutcome } from '../method.js';
 import { cleanUp } from '../passes/index.js';
 import { dynamicInt8, float16, float16Storage, mixedPrecision, repairQdq, staticInt8, weightOnly } from '../quantization/index.js';
 import type { CompressionStep, MethodName } from './plan.js';
+import { repairSamples } from './repair-samples.js';
 
 type StepOf<Name extends MethodName> = Extract<CompressionStep, { method: Name }>;
 type Application<Name extends MethodName> = (model: Model, step: StepOf<Name>, context: MethodContext) => Promise<MethodOutcome>;
@@ -17,7 +18,8 @@ const methods: { readonly [Name in MethodName]: Application<Name> } = {
   'mixed-precision': (model, { method: _, ...options }, context) => mixedPrecision(model, options, context),
   'float16-storage': async (model, { method: _, ...options }, context) => ({ nodes: await float16Storage(model, options, context) }),
   float16: (model, { method: _, ...options }, context) => float16(model, options, context),
-  'repair-qdq': (model, { method: _, ...options }, context) => repairQdq(model, options, context),
+  'repair-qdq': async (model, { method: _, ...options }, context) =>
+    repairQdq(model, options, { ...context, calibration: await repairSamples(model, context) }),
 };
 
 /** Applies one step to the model in place. */

@@ -17,16 +17,22 @@ export interface FusionReport {
 /** Operators that have an integer kernel in quantized form (onnxruntime.md 1.3). */
 const quantizable: ReadonlySet<string> = new Set(['Conv', 'FusedConv', 'Gemm', 'FusedGemm', 'MatMul', 'FusedMatMul', 'ConvTranspose']);
 
+/** Throws what optimizedModel throws. */
+export async function reportFusion(runtime: Runtime, model: string | Model, scratch: string): Promise<FusionReport> {
+  return countOperators(await optimizedModel(runtime, model, scratch));
+}
+
 /**
- * Loads the model once at level 'extended' (names stay readable, no blocked layouts) and writes it to `scratch` whole, so it
+ * The graph as the runtime makes it of the model; the bytes of its weights are gone. Loads the model once at level
+ * 'extended' (names stay readable, no blocked layouts) and writes it to `scratch` whole, so it
  * must be below 2 GB: with external data onnxruntime 1.30 writes the constants of branches twice. Throws what opening throws.
  */
-export async function reportFusion(runtime: Runtime, model: string | Model, scratch: string): Promise<FusionReport> {
+export async function optimizedModel(runtime: Runtime, model: string | Model, scratch: string): Promise<Model> {
   const path = join(scratch, `optimized-${randomUUID()}.onnx`);
   try {
     const session = await runtime.open(model, { optimization: 'extended', optimizedModelPath: path });
     await session.close();
-    return countOperators(decodeModelFile(path));
+    return decodeModelFile(path);
   } finally {
     await rm(path, { force: true });
   }
