@@ -141,6 +141,7 @@ module.exports = {
     layer('passes', 'ir/', 'ops/', sessionPort, methodType),
     layer('calibration', 'ir/', sessionPort, methodType),
     layer('quantization', 'ir/', 'ops/', 'passes/', 'calibration/', 'evaluation/', sessionPort, methodType),
+    layer('emulation', 'ir/', 'onnx/', 'runtime/', 'quantization/'),
     layer('evaluation', 'ir/', sessionPort, methodType),
     layer('data', 'ir/', sessionPort, methodType),
     rule(

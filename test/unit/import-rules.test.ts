@@ -47,6 +47,7 @@ const probes: Record<string, readonly [file: string, specifier: string]> = {
   'engine-layer:inspection': ['services/engine/inspection/probe-layer.ts', '../runtime/execution-session.js'],
   'engine-layer:passes': ['services/engine/passes/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:quantization': ['services/engine/quantization/probe-layer.ts', '../runtime/ort-session.js'],
+  'engine-layer:emulation': ['services/engine/emulation/probe-layer.ts', '../pipeline/probe-target.js'],
   'engine-layer:evaluation': ['services/engine/evaluation/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:data': ['services/engine/data/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-core-is-pure': ['services/engine/passes/probe-pure.ts', 'node:fs/promises'],

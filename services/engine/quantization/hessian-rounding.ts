@@ -90,27 +90,32 @@ function inverseFactor(h: Float64Array, order: readonly number[], damping: numbe
 /** A = L L^T, the lower triangle of `a` replaced by L. */
 function choleskyInPlace(a: Float64Array, size: number): void {
   for (let i = 0; i < size; i += 1) {
+    const row = a.subarray(i * size, i * size + i + 1);
     for (let j = 0; j <= i; j += 1) {
-      let sum = a[i * size + j] ?? 0;
-      for (let k = 0; k < j; k += 1) sum -= (a[i * size + k] ?? 0) * (a[j * size + k] ?? 0);
+      const other = a.subarray(j * size, j * size + j + 1);
+      let sum = row[j] ?? 0;
+      for (let k = 0; k < j; k += 1) sum -= (row[k] ?? 0) * (other[k] ?? 0);
       if (i === j && !(sum > 0)) throw new EngineError('dataset_invalid', notPositive);
-      a[i * size + j] = i === j ? Math.sqrt(sum) : sum / (a[j * size + j] ?? 1);
+      row[j] = i === j ? Math.sqrt(sum) : sum / (other[j] ?? 1);
     }
   }
 }
 
 const notPositive = 'The statistics of a layer are not positive definite: use more calibration samples, or rounding "nearest".';
 
-/** L^-1 by forward substitution, column by column. */
+/** L^-1 row by row: row i is (e_i - sum_k<i L_ik row_k) / L_ii. */
 function invertLowerInPlace(l: Float64Array, size: number): void {
   for (let i = 0; i < size; i += 1) {
-    const pivot = 1 / (l[i * size + i] ?? 1);
-    for (let j = 0; j < i; j += 1) {
-      let sum = 0;
-      for (let k = j; k < i; k += 1) sum += (l[i * size + k] ?? 0) * (l[k * size + j] ?? 0);
-      l[i * size + j] = -sum * pivot;
+    const row = l.subarray(i * size, i * size + i + 1);
+    const factors = row.slice();
+    const pivot = 1 / (factors[i] ?? 1);
+    row.fill(0);
+    for (let k = 0; k < i; k += 1) {
+      const factor = (factors[k] ?? 0) * pivot;
+      const above = l.subarray(k * size, k * size + k + 1);
+      for (let j = 0; j <= k; j += 1) row[j] = (row[j] ?? 0) - factor * (above[j] ?? 0);
     }
-    l[i * size + i] = pivot;
+    row[i] = pivot;
   }
 }
 

@@ -8,6 +8,11 @@ import { reportName } from './weight-store.js';
 /** Largest sum of two products that the pair kernel holds: above it int16 saturates. */
 const INT16_MAX = 32_767;
 
+/** True when a product with this bound can leave int16. */
+export function saturates(bound: number): boolean {
+  return bound > INT16_MAX;
+}
+
 /** |w| of an int8 operand that is computed in every run is at most 128: two products with activation codes up to 255. */
 const COMPUTED_PAIR_SUM = 256;
 
@@ -33,10 +38,10 @@ export interface SaturationReport {
 export function saturationReport(model: Model): SaturationReport {
   const products = integerProducts(model).map((product) => {
     const bound = pairBound(product);
-    return { node: reportName(product.node), op_type: product.node.opType, pair_bound: bound, saturates: bound > INT16_MAX };
+    return { node: reportName(product.node), op_type: product.node.opType, pair_bound: bound, saturates: saturates(bound) };
   });
-  const saturates = products.some((product) => product.saturates);
-  return { products, exact_on: saturates ? ['x64-vnni', 'arm64'] : ['x64', 'x64-vnni', 'arm64'] };
+  const isExact = products.every((product) => !product.saturates);
+  return { products, exact_on: isExact ? ['x64', 'x64-vnni', 'arm64'] : ['x64-vnni', 'arm64'] };
 }
 
 /** One sentence for the report: where the model is exact, and which layers keep it from being so everywhere. */
@@ -48,7 +53,8 @@ export function describeSaturation({ products }: SaturationReport): string {
   return `Saturates on x64 without VNNI in ${names.slice(0, 10).join(', ')}${names.length > 10 ? ` and ${names.length - 10} more` : ''}: the answer depends on the processor there.`;
 }
 
-function pairBound({ weights, widens, largestCode }: IntegerProduct): number {
+/** Largest sum of two products that the pair kernel can meet; 0 where the kernel widens before it adds. */
+export function pairBound({ weights, widens, largestCode }: IntegerProduct): number {
   if (widens !== null) return 0;
   if (weights === null) return largestCode * COMPUTED_PAIR_SUM;
   let largest = 0;

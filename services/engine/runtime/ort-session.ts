@@ -6,10 +6,11 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
 import { EngineError } from '../engine-errors.js';
-import { type DataType, dataTypes, elementCount, type Model, type Shape, type Tensor } from '../ir/index.js';
+import type { DataType, Model, Tensor } from '../ir/index.js';
 import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
 import { describeCpu } from './cpu.js';
 import type { ExecutionSession, InputOutputInfo, Runtime, SessionOptions } from './execution-session.js';
+import { checkFeeds } from './feed-check.js';
 import { declaredInputs, declaredOutputs, largestConstantElements } from './graph-interface.js';
 import { profileKernels } from './kernel-profile.js';
 import { loadFailure, runFailure } from './ort-failures.js';
@@ -50,7 +51,11 @@ export function createOrtRuntime(options: OrtRuntimeOptions): OrtRuntime {
     name: `onnxruntime-node ${packageVersion()}`,
     threads,
     profile: (models, feeds, profileOptions) =>
-      profileKernels((model, sessionOptions) => runtime.open(model, sessionOptions), { models, feeds, scratch: options.scratch }, profileOptions),
+      profileKernels(
+        (model, sessionOptions) => runtime.open(model, sessionOptions),
+        { models, feeds, scratch: options.scratch },
+        profileOptions,
+      ),
     async open(model, sessionOptions = {}) {
       if (typeof model === 'string') return openFile(model, decodeModelFile(model), { threads, ...sessionOptions });
       const folder = join(options.scratch, `session-${randomUUID()}`);
@@ -174,39 +179,4 @@ function fetched(results: InferenceSession.ReturnType, name: string): InferenceS
   const value = results[name];
   if (!value) throw new EngineError('runtime_failed', `The runtime returned no value for output "${name}".`);
   return value;
-}
-
-/** A rank-0 feed to an input of unknown rank can abort the process (onnxruntime.md 5.6), so nothing unfit reaches the runtime. */
-function checkFeeds(feeds: ReadonlyMap<string, Tensor>, inputs: readonly InputOutputInfo[]): void {
-  const known = new Map(inputs.map((input) => [input.name, input]));
-  for (const name of feeds.keys()) {
-    if (!known.has(name)) throw unfit(`The model has no input "${name}"; its inputs are ${[...known.keys()].join(', ')}.`, name);
-  }
-  for (const input of inputs) {
-    const feed = feeds.get(input.name);
-    if (!feed) throw unfit(`No value for input "${input.name}".`, input.name);
-    checkFeed(feed, input);
-  }
-}
-
-function checkFeed(feed: Tensor, input: InputOutputInfo): void {
-  if (feed.dataType !== input.dataType) throw unfit(`Input "${input.name}" is ${input.dataType}, got ${feed.dataType}.`, input.name);
-  if (!fits(feed.dims, input.shape)) {
-    throw unfit(
-      `Input "${input.name}" has shape [${input.shape?.map((size) => size ?? '?') ?? 'any, at least one axis'}], got [${feed.dims}].`,
-      input.name,
-    );
-  }
-  const elements = elementCount(feed.dims);
-  const present = feed.dataType === 'string' ? (feed.strings?.length ?? 0) : (feed.data.byteLength * 8) / dataTypes[feed.dataType].bits;
-  if (present !== elements) throw unfit(`Input "${input.name}" [${feed.dims}] needs ${elements} elements, got ${present}.`, input.name);
-}
-
-function fits(dims: readonly number[], shape: Shape | null): boolean {
-  if (!shape) return dims.length > 0;
-  return dims.length === shape.length && shape.every((size, axis) => typeof size !== 'number' || size === dims[axis]);
-}
-
-function unfit(message: string, input: string): EngineError {
-  return new EngineError('dataset_invalid', message, { input });
 }
