@@ -4,6 +4,7 @@ import process, { argv, stderr } from 'node:process';
 const benchmarks = {
   'clean-up': () => import('./clean-up.js'),
   'dynamic-int8': () => import('./dynamic-int8.js'),
+  quantization: () => import('./quantization.js'),
   'large-models': () => import('./large-models.js'),
   'api-latency': () => import('./api-latency.js'),
 } as const satisfies Record<string, () => Promise<unknown>>;

@@ -1,0 +1,86 @@
+/**
+ * Quantization of real models against fp32 and, with --reference, against onnxruntime.quantization: fidelity, latency, cost, memory.
+ * JSON lines on standard output, each with the processor; tables and verdicts on standard error, and in tables.md of the folder.
+ *
+ * npm run bench -- quantization [--only mlp,fcnn] [--sections fidelity,latency,cost,memory,minilm,data] [--recipe NAME|FILE]
+ *   [--folder DIR] [--reference PYTHON] [--reference-folder DIR]
+ *
+ * Models and samples come from LATHE_DATA (default ../shared/data). PYTHON is the interpreter of a virtual environment with onnx,
+ * onnxruntime and Pillow; what it made lies in --reference-folder and is used again. LATHE_MINILM names the transformer of the section
+ * minilm, LATHE_REFERENCES artifacts of other tools to compare it with.
+ */
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { costSection } from './quantization/cost.js';
+import { fidelitySection } from './quantization/fidelity.js';
+import { latencySection } from './quantization/latency.js';
+import { memorySection } from './quantization/memory.js';
+import { minilmSection } from './quantization/minilm.js';
+import { testFile } from './quantization/sample-files.js';
+import { subjects } from './quantization/subjects.js';
+import { report } from './quantization/tables.js';
+import { Workbench } from './quantization/workbench.js';
+
+/** Cost first: it makes the artifacts that the others read, in processes that are measured. */
+const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = {
+  cost: costSection,
+  memory: memorySection,
+  fidelity: fidelitySection,
+  latency: latencySection,
+  minilm: minilmSection,
+  data: writeData,
+};
+
+/** The samples alone, for use with `lathe compress --data` and `--eval`. */
+async function writeData(bench: Workbench): Promise<void> {
+  for (const subject of bench.subjects) {
+    const calibration = await bench.calibration(subject, subject.calibrationSamples);
+    const test = await testFile(subject, join(bench.folder, 'samples'));
+    bench.tell({ section: 'data', subject: subject.name, calibration, test });
+  }
+}
+
+function chosen<T>(what: string, names: string | undefined, all: ReadonlyMap<string, T>): T[] {
+  if (names === undefined) return [...all.values()];
+  return names.split(',').map((name) => {
+    const found = all.get(name);
+    if (found === undefined) throw new Error(`There is no ${what} '${name}'. Choose of: ${[...all.keys()].join(', ')}`);
+    return found;
+  });
+}
+
+const { values: options } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    sections: { type: 'string', default: 'cost,memory,fidelity,latency,minilm' },
+    recipe: { type: 'string', default: 'static-int8' },
+    folder: { type: 'string' },
+    reference: { type: 'string' },
+    'reference-folder': { type: 'string' },
+  },
+});
+
+const present = subjects.filter(({ modelPath }) => existsSync(modelPath));
+const folder = options.folder ? resolve(options.folder) : mkdtempSync(join(tmpdir(), 'lathe-bench-'));
+try {
+  const bench = new Workbench({
+    subjects: chosen('model', options.only, new Map(present.map((subject) => [subject.name as string, subject]))),
+    recipe: options.recipe,
+    folder,
+    ...(options.reference
+      ? { reference: { python: options.reference, folder: resolve(options['reference-folder'] ?? join(folder, 'reference')) } }
+      : {}),
+  });
+  const wanted = new Set(chosen('section', options.sections, new Map(Object.entries(sections))));
+  for (const section of Object.values(sections)) if (wanted.has(section)) await section(bench);
+  bench.tell({ verdicts: bench.verdicts, environment: bench.environment, recipe: options.recipe });
+  const tables = report(bench.lines, bench.verdicts);
+  writeFileSync(join(folder, 'tables.md'), `${tables}\n`);
+  writeFileSync(join(folder, 'results.json'), `${JSON.stringify(bench.lines, null, 1)}\n`);
+  process.stderr.write(`\n${tables}\n`);
+} finally {
+  rmSync(join(folder, 'scratch'), { recursive: true, force: true });
+  if (!options.folder) rmSync(folder, { recursive: true, force: true });
+}
