@@ -89,7 +89,7 @@ export function activationOf(layer: ComputeLayer): Value {
   return input;
 }
 
-function timedDense({ depth, channels, bias }: DenseLayer, dims: readonly number[] | undefined): TimedLayer {
+export function timedDense({ depth, channels, bias }: DenseLayer, dims: readonly number[] | undefined): TimedLayer {
   const rows = dims
     ? Math.max(
         1,

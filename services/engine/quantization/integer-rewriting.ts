@@ -41,7 +41,11 @@ function graphOf(node: Node) {
 }
 
 /** Takes the place of `old` under its name, writing `outputs`. */
-function replaceNodes(store: WeightStore, old: readonly Node[], replacement: Omit<Parameters<WeightStore['newNode']>[0], 'domain'>): Node {
+export function replaceNodes(
+  store: WeightStore,
+  old: readonly Node[],
+  replacement: Omit<Parameters<WeightStore['newNode']>[0], 'domain'>,
+): Node {
   const [first] = old;
   if (!first) throw new Error('nothing to replace');
   const node = store.newNode({ ...replacement, domain: 'com.microsoft' }, first.name || `${first.outputs[0]?.name ?? first.opType}_int8`);
@@ -81,7 +85,7 @@ export function rewriteDense(store: WeightStore, layer: DenseLayer, parts: { wei
 }
 
 /** beta * C as a vector of one element per channel; null when C is not a constant vector. */
-function biasInput(store: WeightStore, { vector, factor }: Bias, channels: number): Value | null {
+export function biasInput(store: WeightStore, { vector, factor }: Bias, channels: number): Value | null {
   if (!vector) return null;
   if (factor === 1 && vector.tensor.dims.length === 1 && vector.tensor.dims[0] === channels) return vector.value;
   const source = float32Values(vector.tensor);

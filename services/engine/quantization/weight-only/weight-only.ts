@@ -1,9 +1,175 @@
-/** In construction. */
+/** The method weight-only: weights in few bits, activations in float. Products and tables in blocks, other layers stored per channel. */
 import { EngineError } from '../../engine-errors.js';
-import type { Model } from '../../ir/index.js';
-import type { MethodContext, MethodOutcome } from '../../method.js';
+import { cloneModel, type Model, type Node } from '../../ir/index.js';
+import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
+import { upgradeOpset } from '../../passes/opset-upgrade.js';
+import { runsOnTarget } from '../compute-plan.js';
+import type { DenseLayer } from '../dense-layers.js';
+import { reportName, WeightStore } from '../weight-store.js';
+import { timeModels } from '../whole-model-timing.js';
+import { OPSET_OF_BLOCKS } from './block-dequantization.js';
+import { type BlockLayers, endsOf, findBlockLayers, type SharedWeight } from './block-layers.js';
+import { algorithmsWithData } from './block-quantization.js';
+import type { BlockScheme } from './blocked-weights.js';
+import { describeWeights } from './layer-description.js';
+import { rewriteLayers, type WeightForm } from './layer-rewriting.js';
 import type { WeightOnlyOptions } from './options.js';
+import { type ProductDecision, planProducts } from './product-plan.js';
+import { type FittedWeight, type FittingTask, fitWeights } from './weight-fitting.js';
+import { type WeightScheme, weightScheme } from './weight-schemes.js';
 
-export async function weightOnly(_model: Model, _options: WeightOnlyOptions, _context: MethodContext): Promise<MethodOutcome> {
-  throw new EngineError('recipe_invalid', 'in construction');
+const METHOD = 'weight-only';
+
+export async function weightOnly(model: Model, options: WeightOnlyOptions, context: MethodContext): Promise<MethodOutcome> {
+  checkOptions(options, context);
+  const upgraded = options.format === 'dequantize-linear' ? upgrade(model) : [];
+  const rewriting = new WeightOnlyRewriting(model, options, context);
+  const outcome = await rewriting.run();
+  return { ...outcome, nodes: [...upgraded, ...outcome.nodes] };
+}
+
+function checkOptions(options: WeightOnlyOptions, context: MethodContext): void {
+  const { algorithm, bits, format, symmetric } = options;
+  if (algorithm && algorithmsWithData.includes(algorithm) && !context.calibration)
+    throw new EngineError(
+      'recipe_invalid',
+      `The algorithm "${algorithm}" needs calibration samples; give a data set, or choose "k-quant".`,
+    );
+  if (algorithm === 'hqq' && symmetric)
+    throw new EngineError('recipe_invalid', 'The algorithm "hqq" moves the zero point; leave "symmetric" out, or choose "mse".');
+  if (format === 'dequantize-linear' && bits === 2)
+    throw new EngineError('recipe_invalid', 'The format "dequantize-linear" has 4 and 8 bits; choose "matmul-nbits" for 2 bits.');
+}
+
+function upgrade(model: Model): readonly NodeChange[] {
+  const { changed, obstacle } = upgradeOpset(model, OPSET_OF_BLOCKS);
+  if (obstacle === null) return changed;
+  throw new EngineError(
+    'model_unsupported',
+    `The format "dequantize-linear" needs operator set ${OPSET_OF_BLOCKS}, to which this model cannot be raised: ${obstacle}. Choose the format "matmul-nbits".`,
+  );
+}
+
+/** A weight with the form that it will have in the file. */
+interface PlannedWeight {
+  readonly weight: SharedWeight;
+  readonly scheme: Exclude<WeightScheme, { kind: 'left' }>;
+}
+
+class WeightOnlyRewriting {
+  private readonly store: WeightStore;
+  private readonly left: NodeChange[] = [];
+  private readonly layers: BlockLayers;
+  private readonly accuracyLevel: 1 | 4;
+  private readonly format: 'matmul-nbits' | 'dequantize-linear';
+
+  constructor(
+    private readonly model: Model,
+    private readonly options: WeightOnlyOptions,
+    private readonly context: MethodContext,
+  ) {
+    this.store = new WeightStore(model);
+    this.layers = findBlockLayers(model, this.store, options);
+    this.accuracyLevel = options.accuracy_level ?? 4;
+    this.format = options.format ?? 'matmul-nbits';
+  }
+
+  async run(): Promise<MethodOutcome> {
+    const planned = this.schemes();
+    const fitted = await this.fitted(planned);
+    const forms = await this.confirmed(planned, this.forms(planned, fitted, await this.decisions(planned)));
+    const described = planned.map(({ weight }, index) => {
+      const form = forms[index];
+      return form ? describeWeights(weight, { form, fitted: fitted.get(weight.constant), by: METHOD }) : { nodes: [], layers: [] };
+    });
+    const { model, store, format } = this;
+    const weights = planned.map(({ weight }) => weight);
+    rewriteLayers(weights, forms, { model, store, format });
+    return { nodes: [...this.left, ...described.flatMap(({ nodes }) => nodes)], layers: described.flatMap(({ layers }) => layers) };
+  }
+
+  private leave(node: Node, reason: string): void {
+    this.left.push({ node: reportName(node), op_type: node.opType, action: 'left', by: METHOD, reason });
+  }
+
+  private schemes(): PlannedWeight[] {
+    const { weights, left } = this.layers;
+    for (const { node, reason } of left) this.leave(node, reason);
+    const layers = new Set(weights.flatMap(({ products, lookups }) => [...products, ...lookups].map(({ node }) => node)));
+    const ends = this.options.protect_ends === false ? new Set<Node>() : endsOf(this.model.graph, (node) => layers.has(node), this.store);
+    return weights.flatMap((weight): PlannedWeight[] => {
+      const scheme = weightScheme(weight, this.options, ends);
+      if (scheme.kind !== 'left') return [{ weight, scheme }];
+      for (const { node } of [...weight.products, ...weight.lookups]) this.leave(node, scheme.reason);
+      return [];
+    });
+  }
+
+  private fitted(planned: readonly PlannedWeight[]): Promise<Map<SharedWeight['constant'], FittedWeight>> {
+    const tasks = planned.flatMap(({ weight, scheme }): FittingTask[] =>
+      scheme.kind === 'blocks' ? [{ weight, scheme: scheme.blocks }] : [],
+    );
+    return fitWeights(tasks, { model: this.model, algorithm: this.options.algorithm ?? 'k-quant', context: this.context });
+  }
+
+  private decisions(planned: readonly PlannedWeight[]): Promise<Map<DenseLayer, ProductDecision>> {
+    const products = planned.flatMap(({ weight, scheme }) =>
+      scheme.kind === 'blocks' ? weight.products.map((layer) => this.product(layer, weight, scheme.blocks)) : [],
+    );
+    return planProducts(this.model, products, this.context);
+  }
+
+  private product(layer: DenseLayer, { axis }: SharedWeight, scheme: BlockScheme) {
+    const obstacle =
+      layer.reductionAxis === axis ? layer.integerObstacle : 'the blocks of its weight run along the other axis, for another reader';
+    return { layer, scheme, accuracyLevel: this.accuracyLevel, obstacle };
+  }
+
+  private forms(
+    planned: readonly PlannedWeight[],
+    fitted: ReadonlyMap<SharedWeight['constant'], FittedWeight>,
+    decisions: ReadonlyMap<DenseLayer, ProductDecision>,
+  ): WeightForm[] {
+    return planned.map(({ weight }): WeightForm => {
+      const blocked = fitted.get(weight.constant)?.blocked;
+      if (!blocked) return { kind: 'rows' };
+      const chosen = weight.products.map((layer) => decisions.get(layer) ?? { form: 'widened' as const, ground: '' });
+      return { kind: 'blocks', blocked, decisions: chosen, accuracyLevel: this.accuracyLevel };
+    });
+  }
+
+  /** The forms as they are when the whole model is not slower by them; otherwise every product with widened weights. */
+  private async confirmed(planned: readonly PlannedWeight[], forms: readonly WeightForm[]): Promise<readonly WeightForm[]> {
+    const usesKernel = forms.some((form) => form.kind === 'blocks' && form.decisions.some((decision) => decision.form === 'kernel'));
+    if (!usesKernel || this.context.objective === 'size' || !runsOnTarget(this.context)) return forms;
+    const timing = await timeModels(this.model, this.rewrittenCopy(planned, forms), this.context);
+    if (!timing || timing.after <= timing.before) return forms;
+    const times = `${timing.before.toPrecision(3)} ms in float32, ${timing.after.toPrecision(3)} ms with MatMulNBits`;
+    return forms.map((form) =>
+      form.kind === 'blocks' ? { ...form, decisions: form.decisions.map((decision) => widenedFor(decision, times)) } : form,
+    );
+  }
+
+  /** A copy of the model with these forms carried out; layers are found in the same order in both. */
+  private rewrittenCopy(planned: readonly PlannedWeight[], forms: readonly WeightForm[]): Model {
+    const model = cloneModel(this.model);
+    const store = new WeightStore(model);
+    const originals = this.layers.weights;
+    const weights = findBlockLayers(model, store, this.options).weights.filter((_, index) => {
+      const original = originals[index];
+      return planned.some(({ weight }) => weight === original);
+    });
+    rewriteLayers(weights, forms, { model, store, format: this.format });
+    return model;
+  }
+}
+
+function widenedFor(decision: ProductDecision, times: string): ProductDecision {
+  if (decision.form === 'widened') return decision;
+  const { timing } = decision;
+  return {
+    form: 'widened',
+    ground: `the model as a whole would be slower: ${times} (this layer alone: ${decision.ground})`,
+    ...(timing ? { timing: { before: timing.before, after: timing.before } } : {}),
+  };
 }
