@@ -1,5 +1,6 @@
 /** Constant nodes become initializers of the main graph, equal ones shared. */
-import { bytesInMemory, float32Tensor, type Graph, int64Tensor, type Node, type Tensor } from '../ir/index.js';
+import { allGraphs, bytesInMemory, float32Tensor, type Graph, int64Tensor, type Model, type Node, type Tensor } from '../ir/index.js';
+import { ModelFacts } from './model-facts.js';
 import type { GraphPass, PassScope } from './pass.js';
 
 /** The tensor that a Constant node holds in any of its attribute forms; undefined for sparse_value and unknown forms. */
@@ -24,6 +25,20 @@ export function constantNodeTensor(node: Node): Tensor | undefined {
     default:
       return undefined;
   }
+}
+
+/** Facts of a model as it is, Constant nodes included: for rewrites that run without the evaluation of constants. */
+export function factsOf(model: Model): ModelFacts {
+  const facts = new ModelFacts(model);
+  for (const graph of allGraphs(model)) {
+    for (const node of graph.nodes) {
+      const [output] = node.outputs;
+      const tensor = node.opType === 'Constant' && node.domain === '' && output ? constantNodeTensor(node) : undefined;
+      if (output && tensor) facts.learnConstant(output, tensor);
+    }
+  }
+  facts.refresh();
+  return facts;
 }
 
 function liftConstants(graph: Graph, { editor }: Omit<PassScope, 'graph'>): boolean {

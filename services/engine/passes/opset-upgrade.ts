@@ -13,8 +13,9 @@ import {
 } from '../ir/index.js';
 import type { NodeChange } from '../method.js';
 import { onnxOperators } from '../ops/index.js';
+import { factsOf } from './constant-nodes.js';
 import { reportName } from './model-editor.js';
-import { ModelFacts } from './model-facts.js';
+import type { ModelFacts } from './model-facts.js';
 import { type Adapter, adapters, type UpgradeScope } from './opset-adapters.js';
 
 export interface OpsetUpgrade {
@@ -69,8 +70,7 @@ class OpsetUpgrader implements UpgradeScope {
     private readonly model: Model,
     readonly to: number,
   ) {
-    this.facts = new ModelFacts(model);
-    this.facts.refresh();
+    this.facts = factsOf(model);
     this.names = new NameAuthority(model);
     for (const graph of allGraphs(model)) for (const output of graph.outputs) this.graphOutputs.add(output);
     for (const { body } of model.functions) for (const graph of graphsWithin(body)) this.functionGraphs.add(graph);
