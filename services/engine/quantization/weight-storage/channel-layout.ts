@@ -47,11 +47,15 @@ export function toRows(values: ArrayLike<number>, layout: ChannelLayout): Float6
   return rows;
 }
 
-/** Codes [channels, depth] in the order of the weight. */
-export function fromRows(codes: ArrayLike<number>, layout: ChannelLayout): Int8Array {
-  const values = new Int8Array(codes.length);
+/** [channels, depth] in the order of the weight, as an array that `Type` makes. */
+export function fromRows<T extends Int8Array | Float32Array>(
+  rows: ArrayLike<number>,
+  layout: ChannelLayout,
+  Type: { new (length: number): T },
+): T {
+  const values = new Type(rows.length);
   eachPlace(layout, (place, row) => {
-    values[place] = codes[row] ?? 0;
+    values[place] = rows[row] ?? 0;
   });
   return values;
 }

@@ -69,6 +69,6 @@ describe('StoredWeights', () => {
     const node = new Node({ opType: 'ConvTranspose', inputs: [], outputs: [], attributes: { group: attributeOf.int(2) } });
     const layout = channelLayout(node, [4, 3, 2, 2]);
     const codes = codesOf(48, 8, 1);
-    expect([...fromRows(toRows(codes, layout), layout)]).toEqual([...codes]);
+    expect([...fromRows(toRows(codes, layout), layout, Int8Array)]).toEqual([...codes]);
   });
 });

@@ -1,0 +1,81 @@
+/** From the weights of one layer to codes and scales: what is known of its inputs decides how. */
+import { adaroundRound } from '../adaround.js';
+import { gptqRound } from '../gptq.js';
+import type { GramMatrix } from '../gram-matrices.js';
+import { quadraticForm } from '../linear-algebra.js';
+import { codeLimits, codeOf, largestScale, searchScale } from './scale-search.js';
+import type { StoredBits } from './stored-weight.js';
+
+/** 'rtn': largest weight, nearest code. 'mse': least squared error of the weights. The others need inputs. */
+export type RoundingAlgorithm = 'rtn' | 'mse' | 'hessian' | 'gptq' | 'adaround';
+
+export interface LayerWeights {
+  /** [channels, depth]; channel c belongs to group floor(c / (channels / groups)). */
+  readonly rows: Float64Array;
+  readonly channels: number;
+  readonly depth: number;
+  readonly bits: StoredBits;
+}
+
+export interface RoundedLayer {
+  /** [channels, depth] */
+  readonly codes: Int32Array;
+  readonly scales: Float32Array;
+}
+
+/** Rounds by `algorithm`; one that needs inputs falls back to 'mse' without `gram`. */
+export function roundLayer(layer: LayerWeights, algorithm: RoundingAlgorithm, gram?: GramMatrix): RoundedLayer {
+  if (!gram || algorithm === 'rtn' || algorithm === 'mse') return nearest(layer, scalesFor(layer, algorithm === 'rtn' ? 'rtn' : 'mse'));
+  const scales = new Float32Array(layer.channels);
+  const codes = new Int32Array(layer.rows.length);
+  const perGroup = layer.channels / gram.groups;
+  for (let group = 0; group < gram.groups; group += 1) {
+    const rows = layer.rows.subarray(group * perGroup * layer.depth, (group + 1) * perGroup * layer.depth);
+    const hessian = gram.gram.subarray(group * gram.depth ** 2, (group + 1) * gram.depth ** 2);
+    const part = { ...layer, rows, channels: perGroup };
+    const rounded = roundOnInputs(part, algorithm, hessian);
+    scales.set(rounded.scales, group * perGroup);
+    codes.set(rounded.codes, group * perGroup * layer.depth);
+  }
+  return { codes, scales };
+}
+
+function scalesFor({ rows, channels, depth, bits }: LayerWeights, loss: 'rtn' | 'mse' | Float64Array): Float32Array {
+  return Float32Array.from({ length: channels }, (_, channel) => {
+    const row = rows.subarray(channel * depth, (channel + 1) * depth);
+    if (loss === 'rtn') return largestScale(row, bits);
+    const measure = loss === 'mse' ? squares : (errors: Float64Array): number => quadraticForm(loss, errors, depth);
+    return searchScale(row, bits, measure);
+  });
+}
+
+function squares(errors: Float64Array): number {
+  return errors.reduce((sum, error) => sum + error * error, 0);
+}
+
+function nearest({ rows, depth, bits }: LayerWeights, scales: Float32Array): RoundedLayer {
+  const limits = codeLimits(bits);
+  return { scales, codes: Int32Array.from(rows, (value, at) => codeOf(value, scales[Math.floor(at / depth)] ?? 1, limits)) };
+}
+
+function roundOnInputs(layer: LayerWeights, algorithm: RoundingAlgorithm, hessian: Float64Array): RoundedLayer {
+  const scales = scalesFor(layer, hessian);
+  if (algorithm === 'hessian') return nearest(layer, scales);
+  const limits = codeLimits(layer.bits);
+  const columns = {
+    rows: layer.channels,
+    depth: layer.depth,
+    weights: layer.rows,
+    hessian,
+    actOrder: true,
+    quantize(value: number, row: number) {
+      const scale = scales[row] ?? 1;
+      const code = codeOf(value, scale, limits);
+      return { code, value: code * scale };
+    },
+  };
+  const start = gptqRound(columns);
+  if (algorithm === 'gptq') return { codes: start, scales };
+  const value = (code: number, row: number): number => code * (scales[row] ?? 1);
+  return { codes: adaroundRound({ ...columns, ...limits, start, value }), scales };
+}

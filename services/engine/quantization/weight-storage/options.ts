@@ -1,0 +1,22 @@
+/** Options of low-bit storage, as weight-only passes them on. */
+import type { RoundingAlgorithm } from './layer-rounding.js';
+import type { StoredBits } from './stored-weight.js';
+
+export interface LowBitOptions {
+  /** Bits of the weights of Conv and ConvTranspose; 32 leaves them. Default 8. */
+  readonly convBits?: StoredBits | 32;
+  /** Bits of the weights of LSTM, GRU and RNN; 32 leaves them. Default 8. */
+  readonly recurrentBits?: 4 | 8 | 32;
+  /** The first and the last layer of the model keep 8 bits. Default true. */
+  readonly protectEnds?: boolean;
+  /**
+   * How weights are rounded below 8 bits. 'rtn' and 'mse' look at the weights alone; 'hessian', 'gptq' and 'adaround' need
+   * samples. 'hqq', 'k-quant' and 'awq', which are for matrices in blocks, leave the choice to this method, as does no word:
+   * 'adaround' when there are samples, 'mse' when there are none.
+   */
+  readonly algorithm?: RoundingAlgorithm | 'hqq' | 'k-quant' | 'awq';
+  /** Operators that may be changed; all five when absent. */
+  readonly opTypes?: readonly string[];
+  /** Names of nodes to leave alone; * stands for any characters. */
+  readonly exclude?: readonly string[];
+}
