@@ -11,6 +11,7 @@ import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
 import { describeCpu } from '../runtime/cpu.js';
 import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
+import { accuracyJudge } from './accuracy-judge.js';
 import { describeEnvironment } from './environment.js';
 import { datasetSource, type EvaluationSource, generatedSource } from './evaluation-source.js';
 import { renderHtmlReport } from './html-report.js';
@@ -91,7 +92,7 @@ async function run(work: Work): Promise<CompressResult> {
   const checked = await selfCheck(work, source);
   try {
     const artifact = decodeModelFile(request.modelPath);
-    const outcomes = await applySteps(work, artifact, checked.inputs);
+    const outcomes = await applySteps(work, artifact, checked);
     meter.begin('verify', 'writing and loading the artifact');
     verifyModel(artifact);
     artifact.metadata.set('lathe.version', toolVersion());
@@ -168,8 +169,9 @@ async function selfCheck({ request, runtime }: Work, source: Model): Promise<Che
 async function applySteps(
   { request, runtime, signal, meter }: Work,
   model: Model,
-  inputs: readonly InputOutputInfo[],
+  { inputs, samples }: CheckedSource,
 ): Promise<MethodOutcome[]> {
+  const judge = await accuracyJudge({ runtime, sourcePath: request.modelPath, samples, gate: request.plan.gate, signal });
   const calibration = request.calibration ? await openDataset({ path: request.calibration, scratch: request.scratch }, inputs) : undefined;
   const context: MethodContext = {
     target: request.plan.target ?? 'x64',
@@ -177,6 +179,7 @@ async function applySteps(
     runtime,
     scratch: request.scratch,
     ...(calibration ? { calibration } : {}),
+    ...(judge ? { judge } : {}),
     ...(request.calibrationCache ? { calibrationCache: request.calibrationCache } : {}),
     signal,
     progress: (fraction, message) => meter.within(fraction, message),

@@ -30,8 +30,8 @@ function atLeast(check: GateCheck['check'], limit: number | undefined, actual: n
   return limit === undefined ? [] : [{ check, limit, actual, passed: actual !== null && actual >= limit }];
 }
 
-/** Larger is better for accuracies, smaller for errors: drop = source - artifact, or artifact - source. */
-function metricDrop(metric: MetricName, source: Metrics | null, artifact: Metrics | null): number | null {
+/** null when one side does not have the metric. Larger is better for accuracies, smaller for errors: drop = source - artifact, or artifact - source. */
+export function metricDrop(metric: MetricName, source: Metrics | null, artifact: Metrics | null): number | null {
   const before = source?.[metric];
   const after = artifact?.[metric];
   if (before === undefined || after === undefined) return null;
