@@ -49,7 +49,9 @@ class LowBitStorage {
     const isSequential = (weight: PlannedWeight): boolean =>
       needsInputs(algorithm) && weight.kind === 'convolution' && weight.bits < 8 && weight.nodes[0]?.graph === this.model.graph;
     for (const weight of weights) if (!isSequential(weight)) this.write(weight, this.roundAlone(weight, algorithm), algorithm);
+    this.writer.finish();
     await this.writeSequentially(weights.filter(isSequential), algorithm);
+    this.writer.finish();
     const changes = left.map(({ node, reason }) => this.change(node, 'left', reason));
     return { nodes: [...this.changes(), ...changes], layers: this.layers() };
   }

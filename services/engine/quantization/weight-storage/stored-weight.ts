@@ -1,5 +1,15 @@
-/** Writes a weight into the graph as codes and scales that the runtime turns back into a float constant when it loads the model. */
-import { type Attribute, attributeOf, type Graph, int64Tensor, type Node, type Tensor, tensorOf, type Value } from '../../ir/index.js';
+/** Writes weights into the graph as codes and scales that the runtime turns back into float constants when it loads the model. */
+import {
+  type Attribute,
+  attributeOf,
+  elementCount,
+  type Graph,
+  int64Tensor,
+  type Node,
+  type Tensor,
+  tensorOf,
+  type Value,
+} from '../../ir/index.js';
 import type { Constant, WeightStore } from '../weight-store.js';
 import { type ChannelLayout, scaleDims } from './channel-layout.js';
 import { type PackedBits, packCodes, unpackingMatrices, wordOf } from './packed-codes.js';
@@ -17,10 +27,24 @@ export interface StoredCodes {
 
 /** ONNX TensorProto.DataType of float32, as Cast takes it. */
 const FLOAT32 = 1;
-const OPSET_OF_SLICE_INPUTS = 10;
+const OPSET_OF_SPLIT_INPUT = 13;
+/** Codes that are unpacked together: the runtime does not fold a constant that is too large (ort-session.ts). */
+const BUNDLE_CODES_MAX = 2 ** 22;
 
-/** Writes the codes of any number of weights into one model; what the unpacking of all needs is in each graph once. */
+/** Packed weights of one graph with codes of one size: one tensor, unpacked at once. */
+interface Bundle {
+  readonly graph: Graph;
+  readonly bits: PackedBits;
+  readonly parts: { readonly codes: Int8Array; readonly value: Value }[];
+  count: number;
+}
+
+/**
+ * Collects the codes of any number of weights. Every operator that is written exists in all operator sets from 7 on and
+ * reads constants only, so the runtime folds it when it loads the model; the readers of a weight see a constant as before.
+ */
 export class StoredWeights {
+  private readonly bundles: Bundle[] = [];
   private readonly shared = new Map<Graph, Map<string, Value>>();
 
   constructor(
@@ -28,94 +52,109 @@ export class StoredWeights {
     private readonly opset: number,
   ) {}
 
-  /**
-   * The constant becomes scale * code, in operators of every operator set from 7 on. They read constants only, so that the
-   * runtime folds them when it loads the model; the readers of the weight see a constant as before. Returns the bytes stored.
-   */
+  /** The constant becomes scale * code. `finish` completes the graph. Returns the bytes stored, scales included. */
   write(constant: Constant, { bits, codes, scales, layout }: StoredCodes): number {
     const { dims } = constant.tensor;
     const direct = scaleDims(layout, dims);
     const wide = direct ? dims : [layout.outer, layout.before, layout.inner, layout.behind];
-    const stored = bits === 8 ? tensorOf('int8', wide, codes) : packedTensor(codes, bits);
-    const scaleTensor = tensorOf('float32', direct ?? [layout.outer, 1, layout.inner, 1], scales);
-    const packed = this.store.add(constant, `_int${bits}`, stored).value;
-    const scale = this.store.add(constant, '_scale', scaleTensor).value;
+    const scale = this.store.add(constant, '_scale', tensorOf('float32', direct ?? [layout.outer, 1, layout.inner, 1], scales)).value;
+    const chain = new Chain(this.store);
+    const { graph } = constant;
+    const stored = bits === 8 ? this.store.add(constant, '_int8', tensorOf('int8', wide, codes)).value : this.pack({ graph, bits, codes });
     this.store.computeAtLoad(constant, (value) => {
-      const chain = new Chain(this.store, constant.graph);
-      const floats = chain.add('Cast', [packed], { to: attributeOf.int(FLOAT32) });
-      const unpacked = bits === 8 ? floats : this.unpack(chain, floats, { bits, count: codes.length, dims: wide });
-      if (direct) chain.add('Mul', [unpacked, scale], {}, value);
-      else chain.add('Reshape', [chain.add('Mul', [unpacked, scale]), this.integers(chain.graph, dims)], {}, value);
+      const floats =
+        bits === 8
+          ? chain.add('Cast', [stored], { to: attributeOf.int(FLOAT32) })
+          : chain.add('Reshape', [stored, this.integers(graph, wide)]);
+      if (direct) chain.add('Mul', [floats, scale], {}, value);
+      else chain.add('Reshape', [chain.add('Mul', [floats, scale]), this.integers(graph, dims)], {}, value);
       return chain.nodes;
     });
-    return stored.data.byteLength + scaleTensor.data.byteLength;
+    return Math.ceil((codes.length * bits) / 8) + scales.byteLength;
   }
 
-  private unpack(chain: Chain, bytes: Value, { bits, count, dims }: PackedShape): Value {
-    const { graph } = chain;
-    const { shifts, fields, offset } = unpackingMatrices(bits);
+  /** The value that the codes will have as floats, in a bundle that is still to be written. */
+  private pack({ graph, bits, codes }: { graph: Graph; bits: PackedBits; codes: Int8Array }): Value {
+    const fits = (bundle: Bundle): boolean =>
+      bundle.graph === graph && bundle.bits === bits && bundle.count + codes.length <= BUNDLE_CODES_MAX;
+    let bundle = this.bundles.find(fits);
+    if (!bundle) {
+      bundle = { graph, bits, parts: [], count: 0 };
+      this.bundles.push(bundle);
+    }
+    const value = this.store.newValue('codes');
+    bundle.parts.push({ codes, value });
+    bundle.count += codes.length;
+    return value;
+  }
+
+  /** Writes the packed codes and what unpacks them. */
+  finish(): void {
+    for (const bundle of this.bundles.splice(0)) this.store.insertFirst(bundle.graph, ...this.unpacking(bundle));
+  }
+
+  private unpacking({ graph, bits, parts, count }: Bundle): Node[] {
     const word = wordOf(bits);
-    const floats = (name: string, size: readonly number[], values: Float32Array): Value =>
-      this.once(graph, `int${bits}_${name}`, () => tensorOf('float32', size, values));
+    const { shifts, fields, offset } = unpackingMatrices(bits);
+    const chain = new Chain(this.store);
+    const floats = (name: string, dims: readonly number[], values: Float32Array): Value =>
+      this.once(graph, { key: `${name} ${bits}`, name }, () => tensorOf('float32', dims, values));
+    const packed = this.store.declare(graph, `int${bits}`, packedTensor(parts, { bits, count }));
+    const bytes = chain.add('Cast', [packed.value], { to: attributeOf.int(FLOAT32) });
     const shifted = chain.add('MatMul', [bytes, floats('shifts', [word.bytes, word.codes], shifts)]);
-    const words = chain.add('Gemm', [
-      chain.add('Floor', [shifted]),
-      floats('fields', [word.codes, word.codes], fields),
-      floats('offset', [1], Float32Array.of(offset)),
-    ]);
-    const isFull = count % word.codes === 0;
-    return chain.add('Reshape', [isFull ? words : this.first(chain, words, count), this.integers(graph, dims)]);
-  }
-
-  /** The first `count` codes, as the last word is not full. */
-  private first(chain: Chain, words: Value, count: number): Value {
-    const flat = chain.add('Reshape', [words, this.integers(chain.graph, [-1])]);
-    if (this.opset < OPSET_OF_SLICE_INPUTS)
-      return chain.add('Slice', [flat], { starts: attributeOf.ints([0]), ends: attributeOf.ints([count]) });
-    return chain.add('Slice', [flat, this.integers(chain.graph, [0]), this.integers(chain.graph, [count])]);
+    const constants = [floats('fields', [word.codes, word.codes], fields), floats('offset', [1], Float32Array.of(offset))];
+    const words = chain.add('Gemm', [chain.add('Floor', [shifted]), ...constants]);
+    const flat = chain.add('Reshape', [words, this.integers(graph, [-1])]);
+    const filling = (elementCount(packed.tensor.dims) / word.bytes) * word.codes - count;
+    const sizes = [...parts.map(({ codes }) => codes.length), ...(filling > 0 ? [filling] : [])];
+    const outputs = [...parts.map(({ value }) => value), ...(filling > 0 ? [this.store.newValue('codes')] : [])];
+    if (this.opset < OPSET_OF_SPLIT_INPUT) chain.split([flat], outputs, { axis: attributeOf.int(0), split: attributeOf.ints(sizes) });
+    else chain.split([flat, this.integers(graph, sizes)], outputs, { axis: attributeOf.int(0) });
+    return chain.nodes;
   }
 
   private integers(graph: Graph, values: readonly number[]): Value {
-    return this.once(graph, `integers_${values.join('_')}`, () => int64Tensor([values.length], values));
+    return this.once(graph, { key: values.join(), name: 'sizes' }, () => int64Tensor([values.length], values));
   }
 
-  private once(graph: Graph, name: string, tensor: () => Tensor): Value {
+  private once(graph: Graph, { key, name }: { key: string; name: string }, tensor: () => Tensor): Value {
     const inGraph = this.shared.get(graph) ?? new Map<string, Value>();
     this.shared.set(graph, inGraph);
-    const value = inGraph.get(name) ?? this.store.declare(graph, name, tensor()).value;
-    inGraph.set(name, value);
+    const value = inGraph.get(key) ?? this.store.declare(graph, name, tensor()).value;
+    inGraph.set(key, value);
     return value;
   }
 }
 
-interface PackedShape {
-  readonly bits: PackedBits;
-  readonly count: number;
-  readonly dims: readonly number[];
-}
-
-function packedTensor(codes: Int8Array, bits: PackedBits): Tensor {
+function packedTensor(parts: Bundle['parts'], { bits, count }: { bits: PackedBits; count: number }): Tensor {
+  const codes = new Int8Array(count);
+  let at = 0;
+  for (const part of parts) {
+    codes.set(part.codes, at);
+    at += part.codes.length;
+  }
   const packed = packCodes(codes, bits);
   const { bytes } = wordOf(bits);
   return tensorOf('uint8', [packed.length / bytes, bytes], packed);
 }
 
-/** The nodes that make one weight. Their names are short: beside a small weight, they are what the file consists of. */
+/** Nodes in a row. Their names are short: beside a small weight, they are what the file consists of. */
 class Chain {
   readonly nodes: Node[] = [];
 
-  constructor(
-    private readonly store: WeightStore,
-    readonly graph: Graph,
-  ) {}
+  constructor(private readonly store: WeightStore) {}
 
   add(
     opType: string,
     inputs: readonly Value[],
     attributes: Readonly<Record<string, Attribute>> = {},
-    output = this.store.newValue('unpack'),
+    output = this.store.newValue('widen'),
   ): Value {
-    this.nodes.push(this.store.newNode({ opType, inputs, outputs: [output], attributes }, 'unpack'));
+    this.nodes.push(this.store.newNode({ opType, inputs, outputs: [output], attributes }, 'widen'));
     return output;
+  }
+
+  split(inputs: readonly Value[], outputs: readonly Value[], attributes: Readonly<Record<string, Attribute>>): void {
+    this.nodes.push(this.store.newNode({ opType: 'Split', inputs, outputs, attributes }, 'widen'));
   }
 }

@@ -45,7 +45,9 @@ describe('StoredWeights', () => {
         const store = new WeightStore(model);
         const constant = store.constant(weight);
         if (!constant) throw new Error('no constant');
-        new StoredWeights(store, opset).write(constant, { bits, codes, scales, layout });
+        const weights = new StoredWeights(store, opset);
+        weights.write(constant, { bits, codes, scales, layout });
+        weights.finish();
         const [found] = await outputsOf(model, { x: float32Tensor([1], [1]) });
         const rows = toRows(codes, layout);
         const depth = layout.before * layout.behind;
