@@ -2,6 +2,7 @@
 import { float32Values } from '../../ir/index.js';
 import type { DenseLayer } from '../dense-layers.js';
 import { convolutionOrder, fromConvolutionOrder, isDepthwise } from '../kernel-order.js';
+import { quantizePairSafe } from '../pair-safe-weights.js';
 import { codeRanges, quantizeValue, roundHalfToEven } from '../quantization-parameters.js';
 import { type QuantizedMatrix, quantizeWeights, transposed, type WeightMatrix } from '../weight-quantization.js';
 import type { ConvLayer } from './conv-layers.js';
@@ -64,31 +65,89 @@ export function addsPairs(layer: Layer): boolean {
   return layer.kind === 'dense' || !isDepthwise(layer.weight.tensor.dims, layer.group);
 }
 
-/** Quantizes the rows of a layer; `round` chooses codes, for example with a Hessian. */
-export function quantizeLayer(
-  layer: Layer,
-  input: { readonly scale: number },
-  { weights, bias, round = quantizeRows }: { weights: WeightOptions; bias: Float32Array | null; round?: typeof quantizeRows },
-): LayerCodes {
+/** What is known of the input of a layer, per channel. */
+export interface InputStatistics {
+  readonly mean: Float64Array;
+  /** E[x^2] */
+  readonly power: Float64Array;
+}
+
+export interface LayerQuantization {
+  readonly weights: WeightOptions;
+  /** Absent: every input counts alike, and the bias stays. */
+  readonly statistics?: InputStatistics;
+  /** Move the bias by what the rounded weights do to the mean of the result. */
+  readonly correctBias: boolean;
+  /** Chooses codes; default: quantizeRows. */
+  readonly round?: typeof quantizeRows;
+}
+
+/** Codes of a layer whose input has the scale `input.scale`. */
+export function quantizeLayer(layer: Layer, input: { readonly scale: number }, how: LayerQuantization): LayerCodes {
   const rows = layerRows(layer);
-  const options = { ...weights, pairSafe: weights.pairSafe && addsPairs(layer) };
-  const quantized = withRoomForBias(rows, round(rows, options), { inputScale: input.scale, bias });
+  const { statistics, round = quantizeRows } = how;
+  const options = { ...how.weights, pairSafe: how.weights.pairSafe && addsPairs(layer) };
+  const importance = statistics && perProduct(layer, statistics.power);
+  const bias = layerBias(layer);
+  const quantized = withRoomForBias(rows, round(rows, options, importance), { inputScale: input.scale, bias });
+  const means = how.correctBias && statistics ? perProduct(layer, statistics.mean) : undefined;
+  const real = means ? correctedBias(rows, quantized, { means, bias }) : bias;
   const { dims } = layer.weight.tensor;
   return {
     codes: layer.kind === 'conv' ? fromConvolutionOrder(quantized.codes, dims) : transposed(quantized.codes, rows.channels, rows.depth),
     dims: layer.kind === 'conv' ? dims : [rows.depth, rows.channels],
     scales: quantized.scales,
-    bias: bias && { codes: biasCodes(bias, quantized.scales, input.scale), real: bias },
+    bias: real && { codes: biasCodes(real, quantized.scales, input.scale), real },
   };
+}
+
+/**
+ * A statistic of the channels of the input, spread over the products of one row in kernel order: [...kernel, inputs of the group], one
+ * block after the other for the groups. Undefined when the channels are not those that the weights expect.
+ */
+function perProduct(layer: Layer, perChannel: Float64Array): Float64Array | undefined {
+  if (layer.kind === 'dense') return perChannel.length === layer.depth ? perChannel : undefined;
+  const inputs = layer.weight.tensor.dims[1] ?? 0;
+  if (inputs * layer.group !== perChannel.length) return undefined;
+  const blocks = new Float64Array(layer.depth * layer.group);
+  for (let at = 0; at < blocks.length; at += 1) {
+    const group = Math.floor(at / layer.depth);
+    blocks[at] = perChannel[group * inputs + (at % inputs)] ?? 0;
+  }
+  return blocks;
+}
+
+/**
+ * Fast bias correction (methods.md 3.2; Nagel et al. 2019, arXiv 1906.04721, section 4.2): b_c += sum_k (w_ck - s_c q_ck) E[x_k].
+ * Borders of padded convolutions see zeros instead of x, which the mean does not tell.
+ */
+function correctedBias(
+  { values, channels, depth }: LayerRows,
+  { codes, scales }: QuantizedMatrix,
+  { means, bias }: { means: Float64Array; bias: Float32Array | null },
+): Float32Array {
+  const perBlock = channels / (means.length / depth);
+  return Float32Array.from({ length: channels }, (_, channel) => {
+    const scale = scales[scales.length === 1 ? 0 : channel] ?? 1;
+    const block = Math.floor(channel / perBlock) * depth;
+    let shift = 0;
+    for (let k = 0, at = channel * depth; k < depth; k += 1, at += 1)
+      shift += ((values[at] ?? 0) - scale * (codes[at] ?? 0)) * (means[block + k] ?? 0);
+    return (bias?.[channel] ?? 0) + shift;
+  });
 }
 
 function matrixOf({ values, channels, depth }: LayerRows): WeightMatrix {
   return { values, rows: channels, columns: depth, reductionAxis: 1 };
 }
 
-/** Plain rounding under the options. */
-export function quantizeRows(rows: LayerRows, options: WeightOptions): QuantizedMatrix {
-  const quantized = quantizeWeights(matrixOf(rows), { perChannel: options.perChannel, pairSafe: options.pairSafe && !options.reduceRange });
+/** Rounding to nearest; pair-safe rows get the scale and the codes with the least error, weighted by `importance`. */
+export function quantizeRows(rows: LayerRows, options: WeightOptions, importance?: Float64Array): QuantizedMatrix {
+  const { perChannel } = options;
+  const isPairSafe = options.pairSafe && !options.reduceRange && !options.powerOfTwo;
+  const quantized = isPairSafe
+    ? quantizePairSafe(matrixOf(rows), { perChannel, ...(importance ? { importance } : {}) })
+    : quantizeWeights(matrixOf(rows), { perChannel, pairSafe: options.pairSafe && !options.reduceRange });
   if (!options.reduceRange && !options.powerOfTwo) return quantized;
   const reduction = options.reduceRange ? codeRanges.int8Symmetric.max / REDUCED_MAX : 1;
   const scales = quantized.scales.map((scale) => (options.powerOfTwo ? 2 ** Math.ceil(Math.log2(scale * reduction)) : scale * reduction));

@@ -7,7 +7,7 @@ import { reportName, WeightStore } from '../weight-store.js';
 import type { ActivationParameters } from './activation-parameters.js';
 import { type IntegerForm, integerForm } from './integer-form.js';
 import { findUnits, type IntegerUnit, type UnitSearch } from './integer-units.js';
-import { layerBias, type LayerCodes, quantizeLayer } from './layer-codes.js';
+import { type InputStatistics, type LayerCodes, quantizeLayer } from './layer-codes.js';
 import type { StaticInt8Options } from './options.js';
 import { emitQdq } from './qdq-emission.js';
 
@@ -33,12 +33,21 @@ export function searchUnits(model: Model, options: StaticInt8Options, store = ne
   return findUnits(model.graph, { store, opset: model.opset, refusal });
 }
 
+export interface CodesRequest {
+  readonly parameters: ReadonlyMap<string, ActivationParameters>;
+  /** Of activations, by name. */
+  readonly statistics: ReadonlyMap<string, { readonly channels?: InputStatistics }>;
+  readonly options: StaticInt8Options;
+  readonly context: MethodContext;
+}
+
 /** Codes of every layer among `units` whose input has parameters. */
 export function quantizeLayers(
   units: readonly IntegerUnit[],
-  { parameters, options, context }: { parameters: ReadonlyMap<string, ActivationParameters>; options: StaticInt8Options; context: MethodContext },
+  { parameters, statistics, options, context }: CodesRequest,
 ): Map<string, LayerCodes> {
   const codes = new Map<string, LayerCodes>();
+  const correctBias = options.bias_correction !== 'off';
   const weights = {
     perChannel: options.per_channel ?? true,
     pairSafe: context.target === 'x64',
@@ -49,7 +58,8 @@ export function quantizeLayers(
     const input = layer && parameters.get(layer.activation.name);
     if (!layer || !input) continue;
     context.signal.throwIfAborted();
-    codes.set(name, quantizeLayer(layer, input, { weights, bias: layerBias(layer) }));
+    const known = statistics.get(layer.activation.name)?.channels;
+    codes.set(name, quantizeLayer(layer, input, { weights, correctBias, ...(known ? { statistics: known } : {}) }));
   }
   return codes;
 }

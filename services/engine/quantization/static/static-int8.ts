@@ -3,7 +3,6 @@ import { EngineError } from '../../engine-errors.js';
 import type { Model } from '../../ir/index.js';
 import { NameAuthority } from '../../ir/name-authority.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
-import { calibrate } from '../../calibration/index.js';
 import { upgradeOpset } from '../../passes/opset-upgrade.js';
 import { poolSpatialMeans } from '../../passes/spatial-mean-pooling.js';
 import { reportName } from '../weight-store.js';
@@ -11,13 +10,12 @@ import { activationRanges } from './activation-ranges.js';
 import type { IntegerUnit } from './integer-units.js';
 import { integerForm } from './integer-form.js';
 import type { StaticInt8Options } from './options.js';
+import { observe } from './observed-tensors.js';
 import { placeUnits } from './unit-placement.js';
 import { quantizeLayers, searchUnits, writableUnits, writeUnits } from './static-candidate.js';
 
 const METHOD = 'static-int8';
 
-/** Bits of one activation code, for the search of ranges. */
-const LEVELS = { uint8: 256, int8: 256, uint16: 65_536, int16: 65_536 } as const;
 /** Operator set from which QuantizeLinear takes one scale per channel. */
 const OPSET = 13;
 
@@ -29,26 +27,17 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
   const samples = context.calibration;
   if (!samples) throw new EngineError('recipe_invalid', 'static-int8 needs calibration samples: give a data set of typical inputs (--data, or data.calibration_id).');
   const prepared = prepare(model);
+  const observed = await observe(model, { options, samples, context });
   const search = searchUnits(model, options);
-  const everything = integerForm(model.graph, search.units, new Map());
-  const tensors = [...everything.coded].map(({ name }) => name);
-  const calibration = await calibrate({
-    ...{ model, tensors, samples, context, options: options.calibration ?? {} },
-    levels: LEVELS[options.activation_type ?? 'uint8'],
-  });
-  const ranges = new Map([...calibration.tensors].map(([name, { low, high }]) => [name, { low, high }] as const));
-  const parameters = activationRanges({ units: search.units, calibrated: ranges, options });
-  const codes = quantizeLayers(search.units, { parameters, options, context });
-  const ranks = new Map([...calibration.tensors].map(([name, { dims }]) => [name, dims.length] as const));
-  const parts = { parameters, codes, ranks };
-  const form = integerForm(model.graph, writableUnits(search.units, parts), ranks);
-  const sizes = new Map([...calibration.tensors].map(([name, { count }]) => [name, count / calibration.summary.samples] as const));
-  const placement = await placeUnits(model, { units: form.units, options, parts, sizes }, context);
-  const left = new Map(search.left);
+  const parameters = activationRanges({ units: search.units, calibrated: observed.ranges, options });
+  const codes = quantizeLayers(search.units, { parameters, statistics: observed.statistics, options, context });
+  const parts = { parameters, codes, ranks: observed.ranks };
+  const form = integerForm(model.graph, writableUnits(search.units, parts), observed.ranks);
+  const placement = await placeUnits(model, { units: form.units, options, parts, sizes: observed.sizes }, context);
   const written = writeUnits(model, placement.names, { options, parts });
   return {
-    nodes: [...prepared, ...changesOf(search.units, written.units, { left, ground: placement.ground })],
-    calibration: calibration.summary,
+    nodes: [...prepared, ...changesOf(search.units, written.units, { left: search.left, ground: placement.ground })],
+    calibration: observed.summary,
   };
 }
 
