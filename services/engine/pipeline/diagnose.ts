@@ -86,9 +86,10 @@ async function examine(model: Model, runtime: OrtRuntime, { scratch }: DiagnoseR
   const seen = await viewOfRuntime(runtime, model, scratch);
   const view = 'refusal' in seen ? null : seen;
   const left = new Set(view?.unfused.map(({ node }) => node));
+  const inFloat = new Set([...left, ...(view?.islands ?? [])]);
   const findings = diagnoseModel(model).map((finding) => ({
     ...finding,
-    confirmed: view && finding.effect === 'float' ? finding.affects.some((node) => left.has(node)) : null,
+    confirmed: view && finding.effect === 'float' ? finding.affects.some((node) => inFloat.has(node)) : null,
   }));
   const explained = new Set(findings.filter(({ effect }) => effect !== 'harmless').flatMap(({ affects }) => affects));
   const report = saturationReport(model);

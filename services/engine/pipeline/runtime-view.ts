@@ -14,6 +14,8 @@ export interface RuntimeView {
   readonly integer: number;
   /** Nodes that compute in float on dequantized values although the runtime has an integer kernel for them. */
   readonly unfused: readonly { readonly node: string; readonly op_type: string }[];
+  /** Nodes of any other operator that the runtime computes in float between DequantizeLinear and QuantizeLinear. */
+  readonly islands: readonly string[];
 }
 
 /** Integer kernels of the CPU provider by operator, of any domain. */
@@ -37,16 +39,34 @@ export async function viewOfRuntime(
   }
   const operators = new Map<string, number>();
   const unfused: { node: string; op_type: string }[] = [];
+  const islands: string[] = [];
   let integer = 0;
   for (const graph of allGraphs(optimized)) {
     for (const node of graph.nodes) {
       const name = node.domain ? `${node.domain}:${node.opType}` : node.opType;
       operators.set(name, (operators.get(name) ?? 0) + 1);
       if (integerOperator.test(node.opType)) integer += 1;
-      if (isLeftInFloat(node)) unfused.push({ node: node.name || (node.outputs[0]?.name ?? ''), op_type: node.opType });
+      const reported = node.name || (node.outputs[0]?.name ?? '');
+      if (isLeftInFloat(node)) unfused.push({ node: reported, op_type: node.opType });
+      else if (isIsland(node)) islands.push(reported);
     }
   }
-  return { name: runtime.name, operators: Object.fromEntries([...operators].sort(([a], [b]) => a.localeCompare(b))), integer, unfused };
+  return {
+    name: runtime.name,
+    operators: Object.fromEntries([...operators].sort(([a], [b]) => a.localeCompare(b))),
+    integer,
+    unfused,
+    islands,
+  };
+}
+
+function readsDequantized(node: Node): boolean {
+  return node.inputs.some((value) => value?.producer?.opType === 'DequantizeLinear');
+}
+
+function isIsland(node: Node): boolean {
+  const readers = node.outputs.flatMap((output) => output?.consumers ?? []);
+  return node.opType !== 'QuantizeLinear' && readsDequantized(node) && readers.some((reader) => reader.opType === 'QuantizeLinear');
 }
 
 /** Movers at the border of an integer region cost nothing extra: they are not counted. */
@@ -55,5 +75,5 @@ function isLeftInFloat(node: Node): boolean {
   const form = integerForm({ opType, domain: '' });
   const isFloatOperator =
     opType === 'ConvTranspose' || (form !== undefined && !form.moves && (node.domain === '' || opType !== node.opType));
-  return isFloatOperator && node.inputs.some((value) => value?.producer?.opType === 'DequantizeLinear');
+  return isFloatOperator && readsDequantized(node);
 }

@@ -39,6 +39,10 @@ function signedCodes(node: Node, graph: QuantizedGraph): Value[] {
   });
 }
 
+function readersOf(value: Value | null, graph: QuantizedGraph): number {
+  return value ? value.uses.length + (graph.store.isGraphOutput(value) ? 1 : 0) : 0;
+}
+
 function isPlainOperand(node: Node, index: number): boolean {
   const form = integerForm(node);
   if (!form || form.weight === index || form.bias === index || form.moves) return false;
@@ -48,7 +52,7 @@ function isPlainOperand(node: Node, index: number): boolean {
 function diagnose(node: Node, value: Value, { group, graph }: { group: CodeGroup; graph: QuantizedGraph }): Diagnosis[] {
   const readers = group.places
     .filter(({ node: reader, slot }) => slot.side === 'input' && reader.opType === 'DequantizeLinear')
-    .reduce((sum, { node: reader }) => sum + (reader.outputs[0]?.uses.length ?? 0), 0);
+    .reduce((sum, { node: reader }) => sum + readersOf(reader.outputs[0] ?? null, graph), 0);
   const finding = {
     node,
     effect: readers > 1 ? 'float' : 'slow',
