@@ -23,7 +23,8 @@ export function integerForm(graph: Graph, units: readonly IntegerUnit[], ranks: 
   let kept = new Set(units);
   for (let size = -1; size !== kept.size; ) {
     size = kept.size;
-    const fed = reachable([...kept].filter(isLayer), (unit) => followers(unit.output, readers, kept));
+    const givesCodes = (unit: IntegerUnit): boolean => unit.layer?.kind === 'conv' || isMatrixProduct(unit, ranks);
+    const fed = reachable([...kept].filter(givesCodes), (unit) => followers(unit.output, readers, kept));
     const wanted = reachable([...kept].filter(isLayer), (unit) =>
       unit.inputs.map((input) => byOutput.get(input)).filter((producer) => producer !== undefined && kept.has(producer) && !isLayer(producer)),
     );
@@ -37,6 +38,11 @@ export function integerForm(graph: Graph, units: readonly IntegerUnit[], ranks: 
     if (forms.get(unit) === 'codes') coded.add(unit.output);
   }
   return { units: chosen, forms, coded };
+}
+
+/** A product of matrices has an integer kernel with a bias and 8-bit results; one over stacks of them gives float. True while nothing is known. */
+function isMatrixProduct({ layer }: IntegerUnit, ranks: ReadonlyMap<string, number>): boolean {
+  return layer?.kind === 'dense' && (ranks.get(layer.activation.name) ?? 2) === 2;
 }
 
 function isLayer(unit: IntegerUnit): boolean {
@@ -85,7 +91,6 @@ function outputForm(
   { readers, kept, ranks }: { readers: Readers; kept: ReadonlySet<IntegerUnit>; ranks: ReadonlyMap<string, number> },
 ): OutputForm {
   if (unit.layer?.kind !== 'dense') return 'codes';
-  const isMatrix = ranks.get(unit.layer.activation.name) === 2;
   const isReadAsCodes = (readers.get(unit.output) ?? []).some((reader) => kept.has(reader));
-  return isMatrix && isReadAsCodes && !graph.isOutput(unit.output) ? 'codes' : 'float';
+  return isMatrixProduct(unit, ranks) && isReadAsCodes && !graph.isOutput(unit.output) ? 'codes' : 'float';
 }

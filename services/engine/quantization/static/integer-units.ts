@@ -37,7 +37,10 @@ export function findUnits(
 ): UnitSearch {
   const units: IntegerUnit[] = [];
   const left = new Map<Node, string>();
+  /** Add nodes that are the bias of a product before them. */
+  const biases = new Set<Node>();
   for (const node of graph.nodes) {
+    if (biases.has(node)) continue;
     const kernel = integerKernel(node, opset);
     if (kernel.role === 'absorbed') continue;
     if (kernel.role === 'float') {
@@ -47,7 +50,10 @@ export function findUnits(
     const refused = refusal(node);
     const found = refused !== null ? { reason: refused } : unitOf(node, { kernel, store, graph });
     if ('reason' in found) left.set(node, found.reason);
-    else units.push(found);
+    else {
+      units.push(found);
+      if (found.layer?.kind === 'dense' && found.layer.bias?.add) biases.add(found.layer.bias.add);
+    }
   }
   return { units, left };
 }

@@ -5,6 +5,7 @@ import type { MethodContext } from '../../method.js';
 import { nameMatcher } from '../name-patterns.js';
 import { reportName, WeightStore } from '../weight-store.js';
 import type { ActivationParameters } from './activation-parameters.js';
+import { guardFloatWeights } from './float-weight-guard.js';
 import { type IntegerForm, integerForm } from './integer-form.js';
 import { findUnits, type IntegerUnit, type UnitSearch } from './integer-units.js';
 import { type InputStatistics, type LayerCodes, quantizeLayer } from './layer-codes.js';
@@ -88,6 +89,7 @@ export function writeUnits(
   const units = writableUnits(searchUnits(model, options, store).units, parts).filter(({ name }) => names.has(name));
   const form = integerForm(model.graph, units, parts.ranks);
   emitQdq(model, store, { form, ...parts });
+  guardFloatWeights(model.graph, store);
   for (const { layer } of form.units) {
     if (!layer) continue;
     store.dropIfUnread(layer.weight);

@@ -1,17 +1,18 @@
 /** Method static-int8: weights and activations on 8-bit codes where the runtime has integer kernels and this machine measures a gain. */
 import { EngineError } from '../../engine-errors.js';
-import type { Model } from '../../ir/index.js';
+import type { Model, Node } from '../../ir/index.js';
 import { NameAuthority } from '../../ir/name-authority.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
 import { upgradeOpset } from '../../passes/opset-upgrade.js';
 import { poolSpatialMeans } from '../../passes/spatial-mean-pooling.js';
 import { reportName } from '../weight-store.js';
 import { activationRanges } from './activation-ranges.js';
-import type { IntegerUnit } from './integer-units.js';
+import type { IntegerUnit, UnitSearch } from './integer-units.js';
 import { integerForm } from './integer-form.js';
 import type { StaticInt8Options } from './options.js';
 import { observe } from './observed-tensors.js';
-import { placeUnits } from './unit-placement.js';
+import { storeFloatLayers } from './stored-layers.js';
+import { placeUnits, type UnitPlacement } from './unit-placement.js';
 import { quantizeLayers, searchUnits, writableUnits, writeUnits } from './static-candidate.js';
 
 const METHOD = 'static-int8';
@@ -35,8 +36,9 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
   const form = integerForm(model.graph, writableUnits(search.units, parts), observed.ranks);
   const placement = await placeUnits(model, { units: form.units, options, parts, sizes: observed.sizes }, context);
   const written = writeUnits(model, placement.names, { options, parts });
+  const stored = await storeFloatLayers(model, options.exclude ?? [], METHOD, context);
   return {
-    nodes: [...prepared, ...changesOf(search.units, written.units, { left: search.left, ground: placement.ground })],
+    nodes: [...prepared, ...changesOf(search, written.units, { placement, stored: stored.nodes }), ...stored.nodes],
     calibration: observed.summary,
   };
 }
@@ -50,17 +52,24 @@ function prepare(model: Model): readonly NodeChange[] {
   return [...changed, ...poolSpatialMeans(model)];
 }
 
+/** One line for each node that was looked at; what was stored instead has a line of its own. */
 function changesOf(
-  units: readonly IntegerUnit[],
+  { units, left }: UnitSearch,
   written: readonly IntegerUnit[],
-  { left, ground }: { left: ReadonlyMap<NonNullable<IntegerUnit['node']>, string>; ground: string },
+  { placement, stored }: { placement: UnitPlacement; stored: readonly NodeChange[] },
 ): NodeChange[] {
   const onCodes = new Set(written.map(({ name }) => name));
-  const lines: NodeChange[] = units.map(({ name, node }) => {
-    const action = onCodes.has(name) ? 'changed' : 'left';
-    const reason = onCodes.has(name) ? `computes on 8-bit codes: ${ground}` : `stays float32: ${ground}`;
-    return { node: name, op_type: node.opType, action, by: METHOD, reason };
+  const told = new Set(stored.map(({ node }) => node));
+  const lines: NodeChange[] = units.flatMap(({ name, node }): NodeChange[] => {
+    const time = placement.times.get(name);
+    const measured = time ? ` (${time.float.toFixed(0)} us in float32, ${time.integer.toFixed(0)} us on codes)` : '';
+    if (onCodes.has(name)) return [line(node, 'changed', `computes on 8-bit codes${measured}: ${placement.ground}`)];
+    return told.has(name) ? [] : [line(node, 'left', `stays float32${measured}: ${placement.ground}`)];
   });
-  for (const [node, reason] of left) lines.push({ node: reportName(node), op_type: node.opType, action: 'left', by: METHOD, reason });
+  for (const [node, reason] of left) if (!told.has(reportName(node))) lines.push(line(node, 'left', reason));
   return lines;
+}
+
+function line(node: Node, action: NodeChange['action'], reason: string): NodeChange {
+  return { node: reportName(node), op_type: node.opType, action, by: METHOD, reason };
 }
