@@ -8,8 +8,13 @@ import { type Metrics, MetricsAccumulator } from './metrics.js';
 export interface EvaluationOptions {
   readonly inputs: FidelityResult['inputs'];
   readonly signal?: AbortSignal;
+  /** Stops after this time once a few samples were seen; default: all samples. */
+  readonly budgetMs?: number;
   progress?(fraction: number): void;
 }
+
+/** Samples that are run whatever the budget is. */
+const SAMPLES_MIN = 4;
 
 export interface Evaluation {
   /** null without labels. */
@@ -33,6 +38,7 @@ export async function evaluateModels(
   const referenceMetrics = new MetricsAccumulator();
   let samples = 0;
   let labelled = false;
+  const end = performance.now() + (options.budgetMs ?? Number.POSITIVE_INFINITY);
   for await (const run of input.runs(batch)) {
     options.signal?.throwIfAborted();
     const outputs = await model.run(run.feeds);
@@ -45,6 +51,7 @@ export async function evaluateModels(
     if (expected) fidelity.add(expected, outputs, run);
     samples += run.sampleCount;
     options.progress?.(samples / input.sampleCount);
+    if (samples >= SAMPLES_MIN && performance.now() > end) break;
   }
   return {
     metrics: labelled ? metrics.result : null,

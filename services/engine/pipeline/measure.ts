@@ -17,6 +17,8 @@ export interface MeasureRequest {
   readonly samples: EvaluationSource;
   readonly scratch: string;
   readonly budgetMs: number;
+  /** Wall time for fidelity; default: all samples. */
+  readonly fidelityBudgetMs?: number;
   readonly signal: AbortSignal;
   progress(fraction: number, message: string): void;
 }
@@ -46,6 +48,8 @@ export async function measurePair(runtime: OrtRuntime, request: MeasureRequest):
   );
   if (!sourceLatency || !artifactLatency) throw new RangeError('benchmark: one latency per model');
   const evaluation = await evaluatePair(runtime, request);
+  if (evaluation.samples < samples.sampleCount)
+    warnings.push(`fidelity: measured on ${evaluation.samples} of ${samples.sampleCount} calibration samples; give an evaluation set to measure on all of it.`);
   progress(0.9, 'shapes and fusion');
   const sourceMacs = await macsOf(runtime, request.source, request, warnings);
   const artifactMacs = await macsOf(runtime, request.artifact, request, warnings);
@@ -56,7 +60,7 @@ export async function measurePair(runtime: OrtRuntime, request: MeasureRequest):
 
 async function evaluatePair(
   runtime: OrtRuntime,
-  { sourcePath, artifactPath, samples, signal, progress }: MeasureRequest,
+  { sourcePath, artifactPath, samples, fidelityBudgetMs, signal, progress }: MeasureRequest,
 ): Promise<Evaluation> {
   const reference = await runtime.open(sourcePath);
   try {
@@ -65,6 +69,7 @@ async function evaluatePair(
       return await evaluateModels({ model, reference }, samples, {
         inputs: samples.inputs,
         signal,
+        ...(fidelityBudgetMs === undefined ? {} : { budgetMs: fidelityBudgetMs }),
         progress: (fraction) =>
           progress(0.5 + 0.4 * fraction, `fidelity, ${samples.inputs === 'dataset' ? 'data set' : 'generated inputs'}`),
       });

@@ -1,15 +1,18 @@
 /** Method static-int8: weights and activations on 8-bit codes where the runtime has integer kernels and this machine measures a gain. */
 import { EngineError } from '../../engine-errors.js';
 import type { Model, Node } from '../../ir/index.js';
+import { cloneModel } from '../../ir/clone-model.js';
 import { NameAuthority } from '../../ir/name-authority.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
 import { upgradeOpset } from '../../passes/opset-upgrade.js';
 import { poolSpatialMeans } from '../../passes/spatial-mean-pooling.js';
 import { reportName } from '../weight-store.js';
 import { activationRanges } from './activation-ranges.js';
+import { boundLoss } from './bounded-loss.js';
 import type { IntegerUnit, UnitSearch } from './integer-units.js';
 import { integerForm } from './integer-form.js';
 import type { StaticInt8Options } from './options.js';
+import { layerReports } from './layer-reports.js';
 import { observe } from './observed-tensors.js';
 import { storeFloatLayers } from './stored-layers.js';
 import { placeUnits, type UnitPlacement } from './unit-placement.js';
@@ -35,11 +38,16 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
   const parts = { parameters, codes, ranks: observed.ranks };
   const form = integerForm(model.graph, writableUnits(search.units, parts), observed.ranks);
   const placement = await placeUnits(model, { units: form.units, options, parts, sizes: observed.sizes }, context);
-  const written = writeUnits(model, placement.names, { options, parts });
-  const stored = await storeFloatLayers(model, options.exclude ?? [], METHOD, context);
+  const bounded = await boundLoss({ model, units: form.units, names: placement.names, options, parts }, context);
+  const float = cloneModel(model);
+  const written = writeUnits(model, bounded.names, { options, parts });
+  const stored = await storeFloatLayers(model, { exclude: options.exclude ?? [], by: METHOD }, context);
+  const layers = await layerReports({ float, quantized: model, units: written.units, parts, observed, placement }, context);
   return {
-    nodes: [...prepared, ...changesOf(search, written.units, { placement, stored: stored.nodes }), ...stored.nodes],
+    nodes: [...prepared, ...changesOf(search, written.units, { placement, reverted: bounded.reverted, stored: stored.nodes }), ...stored.nodes],
+    layers: [...layers, ...(stored.layers ?? [])],
     calibration: observed.summary,
+    warnings: bounded.warnings,
   };
 }
 
@@ -56,7 +64,7 @@ function prepare(model: Model): readonly NodeChange[] {
 function changesOf(
   { units, left }: UnitSearch,
   written: readonly IntegerUnit[],
-  { placement, stored }: { placement: UnitPlacement; stored: readonly NodeChange[] },
+  { placement, reverted, stored }: { placement: UnitPlacement; reverted: ReadonlyMap<string, string>; stored: readonly NodeChange[] },
 ): NodeChange[] {
   const onCodes = new Set(written.map(({ name }) => name));
   const told = new Set(stored.map(({ node }) => node));
@@ -64,7 +72,7 @@ function changesOf(
     const time = placement.times.get(name);
     const measured = time ? ` (${time.float.toFixed(0)} us in float32, ${time.integer.toFixed(0)} us on codes)` : '';
     if (onCodes.has(name)) return [line(node, 'changed', `computes on 8-bit codes${measured}: ${placement.ground}`)];
-    return told.has(name) ? [] : [line(node, 'left', `stays float32${measured}: ${placement.ground}`)];
+    return told.has(name) ? [] : [line(node, 'left', reverted.get(name) ?? `stays float32${measured}: ${placement.ground}`)];
   });
   for (const [node, reason] of left) if (!told.has(reportName(node))) lines.push(line(node, 'left', reason));
   return lines;

@@ -11,7 +11,11 @@ import { type Constant, reportName, WeightStore } from '../weight-store.js';
 import { storeLowBit } from '../weight-storage/index.js';
 
 /** Stores the weights of all float layers, tables and recurrent layers of `model` in 8 bits, except nodes named by `exclude`. */
-export async function storeFloatLayers(model: Model, exclude: readonly string[], by: string, context: MethodContext): Promise<MethodOutcome> {
+export async function storeFloatLayers(
+  model: Model,
+  { exclude, by }: { readonly exclude: readonly string[]; readonly by: string },
+  context: MethodContext,
+): Promise<MethodOutcome> {
   const products = storeProducts(model, exclude, by);
   const others = await storeLowBit(model, { convBits: 8, recurrentBits: 8, protectEnds: false, exclude }, context);
   const changes = others.nodes.filter(({ action }) => action === 'changed').map((change) => ({ ...change, by }));

@@ -1,0 +1,154 @@
+/** What the report tells of each layer: ranges, weights, noise, times, and whether its answer depends on the processor. */
+import { FidelityAccumulator } from '../../evaluation/fidelity.js';
+import { cloneModel } from '../../ir/clone-model.js';
+import { float32Values, type Model, type Tensor } from '../../ir/index.js';
+import type { LayerReport, MethodContext, SampleRun, ValueHistogram } from '../../method.js';
+import { saturationReport } from '../saturation-report.js';
+import { localSensitivity } from '../sensitivity/layer-sensitivity.js';
+import { openSwitchable } from '../sensitivity/switchable-model.js';
+import type { IntegerUnit } from './integer-units.js';
+import { layerSites } from './layer-sites.js';
+import type { ObservedTensors } from './observed-tensors.js';
+import type { QuantizedParts } from './static-candidate.js';
+import type { UnitPlacement } from './unit-placement.js';
+
+export interface LayerReportRequest {
+  /** The float model that was calibrated. */
+  readonly float: Model;
+  readonly quantized: Model;
+  /** Layers that compute on codes. */
+  readonly units: readonly IntegerUnit[];
+  readonly parts: QuantizedParts;
+  readonly observed: ObservedTensors;
+  readonly placement: UnitPlacement;
+}
+
+/** Enough for one decimal of a signal to noise ratio over the elements of a layer. */
+const SAMPLES = 4;
+const HISTOGRAM_BINS = 64;
+/** Larger models are reported without noise per layer: every layer costs a run, every output memory. */
+const LAYERS_MAX = 200;
+
+export async function layerReports(request: LayerReportRequest, context: MethodContext): Promise<LayerReport[]> {
+  const layers = request.units.filter(({ layer }) => layer !== null);
+  const noise = layers.length <= LAYERS_MAX ? await measuredNoise({ ...request, units: layers }, context) : new Map<string, Noise>();
+  const bounds = new Map(saturationReport(request.quantized).products.map(({ node, pair_bound }) => [node, pair_bound] as const));
+  return layers.map((unit) => ({ ...described(unit, request), ...noise.get(unit.name), ...optional('pair_bound', bounds.get(unit.name)) }));
+}
+
+function optional<Key extends string, T>(key: Key, value: T | undefined): { readonly [K in Key]?: T } {
+  return value === undefined ? {} : ({ [key]: value } as { readonly [K in Key]?: T });
+}
+
+function described(unit: IntegerUnit, { parts, observed, placement }: LayerReportRequest): LayerReport {
+  const { layer, output, name, node } = unit;
+  const codes = parts.codes.get(name);
+  const parameters = parts.parameters.get(output.name);
+  const seen = observed.statistics.get(output.name);
+  const time = placement.times.get(name);
+  const weights = layer && float32Values(layer.weight.tensor);
+  return {
+    ...{ node: name, op_type: node.opType, form: 'int8' },
+    ...(weights && codes ? { bytes_before: weights.byteLength, bytes_after: codes.codes.byteLength + 4 * codes.scales.length } : {}),
+    ...(parameters ? { range: [parameters.low, parameters.high], scale: parameters.scale, zero_point: parameters.zeroPoint } : {}),
+    ...optional('clipped', seen?.clipped),
+    ...(time ? { time_before_us: time.float, time_after_us: time.integer } : {}),
+    ...(weights ? { weight_histogram: histogramOf(weights) } : {}),
+    ...optional('activation_histogram', seen?.histogram && coarser(seen.histogram)),
+  };
+}
+
+function histogramOf(values: Float32Array): ValueHistogram {
+  const low = values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+  const high = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const counts = new Array<number>(HISTOGRAM_BINS).fill(0);
+  const width = (high - low) / HISTOGRAM_BINS || 1;
+  for (const value of values) {
+    const bin = Math.min(HISTOGRAM_BINS - 1, Math.floor((value - low) / width));
+    counts[bin] = (counts[bin] ?? 0) + 1;
+  }
+  return { low, high, counts };
+}
+
+/** Neighbouring bins added up, so that the report stays small. */
+function coarser({ low, high, counts }: ValueHistogram): ValueHistogram {
+  const merged = Math.ceil(counts.length / HISTOGRAM_BINS);
+  const bins = Math.ceil(counts.length / merged);
+  const sums = Array.from({ length: bins }, (_, bin) => counts.slice(bin * merged, (bin + 1) * merged).reduce((a, b) => a + b, 0));
+  return { low, high: low + ((high - low) * bins * merged) / counts.length, counts: sums };
+}
+
+type Noise = Pick<LayerReport, 'sqnr_db' | 'cosine' | 'sqnr_local_db'>;
+
+/** Noise of each layer alone, and with everything before it quantized, on a few samples. */
+async function measuredNoise(request: LayerReportRequest, context: MethodContext): Promise<Map<string, Noise>> {
+  const local = await localNoise(request, context);
+  const accumulated = await accumulatedNoise(request, context);
+  return new Map(
+    request.units.map(({ name }) => [name, { ...optional('sqnr_local_db', local.get(name)), ...accumulated.get(name) }] as const),
+  );
+}
+
+async function localNoise({ float, units, parts }: LayerReportRequest, context: MethodContext): Promise<Map<string, number>> {
+  const { calibration } = context;
+  if (!calibration) return new Map();
+  const sites = layerSites(units, parts);
+  const outputs = new Map(units.map(({ name, output }) => [name, output.name] as const));
+  const switchable = await openSwitchable(float, sites, context, { observe: [...outputs.values()] });
+  try {
+    const quiet = { signal: context.signal, progress: () => undefined };
+    const found = await localSensitivity(switchable, sites, { samples: { source: calibration, limit: SAMPLES }, context: quiet, outputs });
+    return new Map(found.map(({ site, sqnr_db }) => [site, sqnr_db] as const));
+  } finally {
+    await switchable.close();
+  }
+}
+
+async function accumulatedNoise({ float, quantized, units }: LayerReportRequest, context: MethodContext): Promise<Map<string, Noise>> {
+  const names = units.map(({ output }) => output.name);
+  const reference = await context.runtime.open(withOutputs(float, names));
+  const artifact = await context.runtime.open(withOutputs(quantized, names)).catch(async (error: unknown) => {
+    await reference.close();
+    throw error;
+  });
+  const sums = new Map(units.map(({ name }) => [name, new FidelityAccumulator()] as const));
+  try {
+    for await (const run of context.calibration?.runs(1, SAMPLES) ?? []) {
+      const [expected, actual] = [await reference.run(run.feeds, names), await artifact.run(run.feeds, names)];
+      for (const { name, output } of units) addOutput(sums.get(name), { name: output.name, expected, actual, run });
+    }
+  } finally {
+    await reference.close();
+    await artifact.close();
+  }
+  return new Map([...sums].map(([name, sum]) => [name, noiseFields(sum)] as const));
+}
+
+interface OutputPair {
+  readonly name: string;
+  readonly expected: ReadonlyMap<string, Tensor>;
+  readonly actual: ReadonlyMap<string, Tensor>;
+  readonly run: SampleRun;
+}
+
+function addOutput(sum: FidelityAccumulator | undefined, { name, expected, actual, run }: OutputPair): void {
+  const [before, after] = [expected.get(name), actual.get(name)];
+  if (sum && before && after) sum.add(new Map([[name, before]]), new Map([[name, after]]), { rows: run.rows, sampleCount: run.sampleCount });
+}
+
+function noiseFields(sum: FidelityAccumulator): Noise {
+  const { sqnr_db, cosine } = sum.result('dataset');
+  return { ...(sqnr_db === null ? {} : { sqnr_db }), ...(cosine === null ? {} : { cosine }) };
+}
+
+/** A copy with the named float values of the main graph as further outputs. */
+function withOutputs(model: Model, names: readonly string[]): Model {
+  const copy = cloneModel(model);
+  const wanted = new Set(names);
+  for (const value of copy.graph.nodes.flatMap(({ outputs }) => outputs)) {
+    if (!value || !wanted.has(value.name) || copy.graph.isOutput(value)) continue;
+    value.type ??= { kind: 'tensor', dataType: 'float32', shape: null };
+    copy.graph.outputs.push(value);
+  }
+  return copy;
+}
