@@ -31,6 +31,7 @@ const LAYERS_MAX = 200;
 
 export async function layerReports(request: LayerReportRequest, context: MethodContext): Promise<LayerReport[]> {
   const layers = request.units.filter(({ layer }) => layer !== null);
+  if (layers.length === 0) return [];
   const noise = layers.length <= LAYERS_MAX ? await measuredNoise({ ...request, units: layers }, context) : new Map<string, Noise>();
   const bounds = new Map(saturationReport(request.quantized).products.map(({ node, pair_bound }) => [node, pair_bound] as const));
   return layers.map((unit) => ({ ...described(unit, request), ...noise.get(unit.name), ...optional('pair_bound', bounds.get(unit.name)) }));
