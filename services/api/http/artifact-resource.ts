@@ -8,7 +8,10 @@ export const ArtifactResource = Type.Object({
   object: Type.Literal('artifact'),
   job_id: Type.String(),
   name: Type.String({ description: 'File name.' }),
-  role: Type.String({ description: 'model, external_data, report (report.json) or report_html (the same as a page for a person).' }),
+  role: Type.String({
+    description:
+      'model, rejected_model (it missed the gate of the recipe; the job has failed), external_data, report (report.json) or report_html (the same as a page for a person).',
+  }),
   media_type: Type.String(),
   bytes: Type.Integer(),
   sha256: Type.String(),

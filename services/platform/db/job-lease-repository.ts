@@ -39,7 +39,8 @@ export interface JobInputs {
 
 export interface NewArtifact extends BlobContent {
   readonly name: string;
-  readonly role: 'model' | 'external_data' | 'report' | 'report_html';
+  /** 'rejected_model': it missed the gate of its recipe. */
+  readonly role: 'model' | 'rejected_model' | 'external_data' | 'report' | 'report_html';
   readonly mediaType: string;
 }
 

@@ -50,9 +50,13 @@ export function decideAttempt(outcome: AttemptOutcome, history: AttemptHistory):
   switch (outcome.kind) {
     case 'finished':
       if (outcome.gatePassed) return { kind: 'succeed' };
-      return fail('quality_gate_failed', 'The artifact misses the gate of the recipe; the report says by how much.', {
-        missed: outcome.missed,
-      });
+      return fail(
+        'quality_gate_failed',
+        'The artifact misses the gate of the recipe; the report says by how much. The best that was found is kept as rejected-model.onnx.',
+        {
+          missed: outcome.missed,
+        },
+      );
     case 'refused':
       if (outcome.code === 'canceled') return { kind: 'cancel' };
       return fail(isErrorCode(outcome.code) ? outcome.code : 'internal', outcome.message, outcome.details);

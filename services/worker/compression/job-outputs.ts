@@ -20,38 +20,54 @@ export interface JobOutputs {
 
 const reportBytesMax = 64 * 1024 * 1024;
 
-/** `withModel` false keeps the report alone: an artifact that missed its gate is not handed out. */
+/** What a rejected model is called, so that nobody takes it for a good one; external data keeps the name that the model knows it by. */
+const rejectedModelName = 'rejected-model.onnx';
+
+/** `rejected`: the artifact missed its gate. It is kept all the same, as the best there is, under a role and a name that say so. */
 export async function storeOutputs(
   blobs: OutputBlobs,
   finished: EngineFinished,
-  options: { tenantId: string; outDir: string; withModel: boolean },
+  options: { tenantId: string; outDir: string; rejected: boolean },
 ): Promise<JobOutputs> {
-  const { tenantId, outDir, withModel } = options;
+  const { tenantId, outDir, rejected } = options;
   const put = async (file: string, role: NewArtifact['role'], mediaType: string): Promise<NewArtifact> => {
     await requirePlainFile(file, outDir);
     const { sha256, bytes } = await blobs.putFile(tenantId, file);
-    return { name: path.relative(outDir, file), role, mediaType, sha256, bytes };
+    const name = role === 'rejected_model' ? rejectedModelName : path.relative(outDir, file);
+    return { name, role, mediaType, sha256, bytes };
   };
   const result = summarise(await readReport(finished.reportPath, outDir));
-  const artifacts: NewArtifact[] = [];
-  if (withModel) {
-    for (const [index, file] of finished.modelFiles.entries()) {
-      artifacts.push(await put(file, index === 0 ? 'model' : 'external_data', 'application/octet-stream'));
-    }
-  }
-  artifacts.push(await put(finished.reportPath, 'report', 'application/json'));
-  artifacts.push(await put(finished.htmlReportPath, 'report_html', 'text/html; charset=utf-8'));
+  const stored = new Map<string, NewArtifact>();
+  for (const { file, role, mediaType } of filesOf(finished, rejected)) stored.set(file, await put(file, role, mediaType));
   return {
-    artifacts,
+    artifacts: [...stored.values()],
     result,
     ensureStored: async () => {
-      for (const { name, role, mediaType, sha256 } of artifacts) {
+      for (const [file, { name, role, mediaType, sha256 }] of stored) {
         if ((await blobs.stat(tenantId, sha256)) !== undefined) continue;
-        const again = await put(path.join(outDir, name), role, mediaType);
+        const again = await put(file, role, mediaType);
         if (again.sha256 !== sha256) throw new Error(`The engine's file ${name} changed after it was stored`);
       }
     },
   };
+}
+
+interface OutputFile {
+  readonly file: string;
+  readonly role: NewArtifact['role'];
+  readonly mediaType: string;
+}
+
+function filesOf({ modelFiles, reportPath, htmlReportPath }: EngineFinished, rejected: boolean): OutputFile[] {
+  const models = modelFiles.map((file, index): OutputFile => {
+    const role = index > 0 ? 'external_data' : rejected ? 'rejected_model' : 'model';
+    return { file, role, mediaType: 'application/octet-stream' };
+  });
+  return [
+    ...models,
+    { file: reportPath, role: 'report', mediaType: 'application/json' },
+    { file: htmlReportPath, role: 'report_html', mediaType: 'text/html; charset=utf-8' },
+  ];
 }
 
 /** The process that named these files may have been taken over by a model: no links, nothing from elsewhere. */

@@ -158,7 +158,7 @@ async function storeAndFinish(
   { finished, decision }: { finished: EngineFinished; decision: AttemptDecision },
 ): Promise<string | null> {
   const outDir = path.join(scratch, 'out');
-  const outputs = await storeOutputs(deps.blobs, finished, { tenantId: claimed.tenantId, outDir, withModel: decision.kind === 'succeed' });
+  const outputs = await storeOutputs(deps.blobs, finished, { tenantId: claimed.tenantId, outDir, rejected: decision.kind !== 'succeed' });
   const { artifacts, result, ensureStored } = outputs;
   const ending: JobEnding =
     decision.kind === 'fail'

@@ -106,10 +106,15 @@ describe('how a job ends', () => {
     expect(await world.artifacts(id)).toHaveLength(4);
   });
 
-  it('an artifact that misses the gate is not handed out, its report is', async () => {
+  it('an artifact that misses the gate is kept with its report, marked as rejected, and the job fails', async () => {
     const { id } = await world.createJob({ model: { gate: false } });
     await ended(id, 'failed');
-    expect((await world.artifacts(id)).map(({ role }) => role)).toEqual(['report_html', 'report']);
+    expect((await world.artifacts(id)).map(({ name, role }) => `${name} ${role}`)).toEqual([
+      'model.onnx.data external_data',
+      'rejected-model.onnx rejected_model',
+      'report.html report_html',
+      'report.json report',
+    ]);
     expect((await world.job(id)).error).toMatchObject({ code: 'quality_gate_failed', details: { missed: [{ check: 'min_speedup' }] } });
   });
 

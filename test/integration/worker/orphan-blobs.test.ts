@@ -116,7 +116,7 @@ it('the files of a job that found their bytes before the sweep took them are sto
     },
   };
   const finished = { kind: 'finished' as const, gatePassed: true, missed: [], modelFiles: [model.path], reportPath, htmlReportPath };
-  const options = { tenantId: world.tenant, outDir: world.config.dataDir, withModel: true };
+  const options = { tenantId: world.tenant, outDir: world.config.dataDir, rejected: false };
   const { ensureStored } = await storeOutputs(blobs, finished, options);
   expect(await sweep()).toBe(1);
   await ensureStored();

@@ -507,7 +507,7 @@ export type $ArtifactPayload<ExtArgs extends runtime.Types.Extensions.InternalAr
      */
     name: string
     /**
-     * "model" | "external_data" | "report"
+     * "model" | "rejected_model" | "external_data" | "report" | "report_html"
      */
     role: string
     mediaType: string
