@@ -11,6 +11,7 @@ import { findUnits, type IntegerUnit, type UnitSearch } from './integer-units.js
 import { type InputStatistics, type LayerCodes, quantizeLayer } from './layer-codes.js';
 import type { StaticInt8Options } from './options.js';
 import { emitQdq } from './qdq-emission.js';
+import { useIntegerOperators } from './qoperator-form.js';
 
 /** What calibration and rounding gave, by names. */
 export interface QuantizedParts {
@@ -90,6 +91,7 @@ export function writeUnits(
   const form = integerForm(model.graph, units, parts.ranks);
   emitQdq(model, store, { form, ...parts });
   guardFloatWeights(model.graph, store);
+  if (options.format === 'qoperator') useIntegerOperators(model, store, form);
   for (const { layer } of form.units) {
     if (!layer) continue;
     store.dropIfUnread(layer.weight);

@@ -44,7 +44,7 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
   const stored = await storeFloatLayers(model, { exclude: options.exclude ?? [], by: METHOD }, context);
   const layers = await layerReports({ float, quantized: model, units: written.units, parts, observed, placement }, context);
   return {
-    nodes: [...prepared, ...changesOf(search, written.units, { placement, reverted: bounded.reverted, stored: stored.nodes }), ...stored.nodes],
+    nodes: [...prepared, ...changesOf(search, form.units, { written: written.units, placement, reverted: bounded.reverted, stored: stored.nodes }), ...stored.nodes],
     layers: [...layers, ...(stored.layers ?? [])],
     calibration: observed.summary,
     warnings: bounded.warnings,
@@ -60,19 +60,26 @@ function prepare(model: Model): readonly NodeChange[] {
   return [...changed, ...poolSpatialMeans(model)];
 }
 
+interface Decisions {
+  readonly written: readonly IntegerUnit[];
+  readonly placement: UnitPlacement;
+  readonly reverted: ReadonlyMap<string, string>;
+  readonly stored: readonly NodeChange[];
+}
+
 /** One line for each node that was looked at; what was stored instead has a line of its own. */
-function changesOf(
-  { units, left }: UnitSearch,
-  written: readonly IntegerUnit[],
-  { placement, reverted, stored }: { placement: UnitPlacement; reverted: ReadonlyMap<string, string>; stored: readonly NodeChange[] },
-): NodeChange[] {
-  const onCodes = new Set(written.map(({ name }) => name));
-  const told = new Set(stored.map(({ node }) => node));
+function changesOf({ units, left }: UnitSearch, placed: readonly IntegerUnit[], decisions: Decisions): NodeChange[] {
+  const onCodes = new Set(decisions.written.map(({ name }) => name));
+  const isPlaced = new Set(placed.map(({ name }) => name));
+  const told = new Set(decisions.stored.map(({ node }) => node));
+  const { placement, reverted } = decisions;
   const lines: NodeChange[] = units.flatMap(({ name, node }): NodeChange[] => {
     const time = placement.times.get(name);
     const measured = time ? ` (${time.float.toFixed(0)} us in float32, ${time.integer.toFixed(0)} us on codes)` : '';
     if (onCodes.has(name)) return [line(node, 'changed', `computes on 8-bit codes${measured}: ${placement.ground}`)];
-    return told.has(name) ? [] : [line(node, 'left', reverted.get(name) ?? `stays float32${measured}: ${placement.ground}`)];
+    if (told.has(name)) return [];
+    if (!isPlaced.has(name)) return [line(node, 'left', 'it does not lie between integer layers: converting would cost more than it gains')];
+    return [line(node, 'left', reverted.get(name) ?? `stays float32${measured}: ${placement.ground}`)];
   });
   for (const [node, reason] of left) if (!told.has(reportName(node))) lines.push(line(node, 'left', reason));
   return lines;
