@@ -16,6 +16,8 @@ export interface LayerReportRequest {
   /** The float model that was calibrated. */
   readonly float: Model;
   readonly quantized: Model;
+  /** The same with pairs, between which every float value can be seen. */
+  readonly observable: Model;
   /** Layers that compute on codes. */
   readonly units: readonly IntegerUnit[];
   readonly parts: QuantizedParts;
@@ -105,10 +107,10 @@ async function localNoise({ float, units, parts }: LayerReportRequest, context: 
   }
 }
 
-async function accumulatedNoise({ float, quantized, units }: LayerReportRequest, context: MethodContext): Promise<Map<string, Noise>> {
+async function accumulatedNoise({ float, observable, units }: LayerReportRequest, context: MethodContext): Promise<Map<string, Noise>> {
   const names = units.map(({ output }) => output.name);
   const reference = await context.runtime.open(withOutputs(float, names));
-  const artifact = await context.runtime.open(withOutputs(quantized, names)).catch(async (error: unknown) => {
+  const artifact = await context.runtime.open(withOutputs(observable, names)).catch(async (error: unknown) => {
     await reference.close();
     throw error;
   });

@@ -16,7 +16,7 @@ import { layerReports } from './layer-reports.js';
 import { observe } from './observed-tensors.js';
 import { storeFloatLayers } from './stored-layers.js';
 import { placeUnits, type UnitPlacement } from './unit-placement.js';
-import { quantizeLayers, searchUnits, writableUnits, writeUnits } from './static-candidate.js';
+import { candidate, quantizeLayers, searchUnits, writableUnits, writeUnits } from './static-candidate.js';
 
 const METHOD = 'static-int8';
 
@@ -42,7 +42,9 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
   const float = cloneModel(model);
   const written = writeUnits(model, bounded.names, { options, parts });
   const stored = await storeFloatLayers(model, { exclude: options.exclude ?? [], by: METHOD }, context);
-  const layers = await layerReports({ float, quantized: model, units: written.units, parts, observed, placement }, context);
+  const inPairs = { ...options, format: 'qdq' } as const;
+  const observable = options.format === 'qoperator' ? candidate(float, bounded.names, { options: inPairs, parts }) : model;
+  const layers = await layerReports({ float, quantized: model, observable, units: written.units, parts, observed, placement }, context);
   return {
     nodes: [...prepared, ...changesOf(search, form.units, { written: written.units, placement, reverted: bounded.reverted, stored: stored.nodes }), ...stored.nodes],
     layers: [...layers, ...(stored.layers ?? [])],
