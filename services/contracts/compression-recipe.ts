@@ -98,7 +98,9 @@ const staticInt8 = Type.Object(
     smooth: Type.Optional(Type.Boolean({ description: 'SmoothQuant for MatMul inputs with outlier channels. Default true.' })),
     bias_correction: Type.Optional(Type.Enum(['off', 'fast', 'sequential'], { description: "Default 'fast'." })),
     rounding: Type.Optional(
-      Type.Enum(['nearest', 'mse', 'seq-mse', 'gptq', 'adaround'], { description: "How weights are rounded. Default 'nearest'." }),
+      Type.Enum(['nearest', 'seq-mse', 'gptq', 'adaround'], {
+        description: "How weights are rounded: alone ('nearest', the default), or for the least error of the products with the inputs seen.",
+      }),
     ),
     min_sqnr_db: Type.Optional(
       Type.Number({ description: 'Layers return to float until the outputs on the calibration samples have this signal to noise ratio.' }),

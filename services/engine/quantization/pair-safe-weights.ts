@@ -43,6 +43,16 @@ export function quantizePairSafe(matrix: WeightMatrix, { perChannel, importance 
   return { codes, scales };
 }
 
+/** Codes of rows [channels, length] at given scales: nearest, but for pairs that are too large, which are split where the error is least. */
+export function codesPairSafe(values: Float32Array, length: number, scales: Float32Array): Int8Array {
+  const codes = new Int8Array(values.length);
+  for (let channel = 0, at = 0; at < values.length; channel += 1, at += length) {
+    const weights = Float64Array.from(values.subarray(at, at + length));
+    codes.set(roundPairs({ weights, importance: null }, scales[scales.length === 1 ? 0 : channel] ?? 1).codes, at);
+  }
+  return codes;
+}
+
 interface Channel {
   readonly weights: Float64Array;
   readonly importance: Float64Array | null;

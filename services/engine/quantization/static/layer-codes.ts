@@ -79,8 +79,10 @@ export interface LayerQuantization {
   /** Move the bias by what the rounded weights do to the mean of the result. */
   readonly correctBias: boolean;
   /** Chooses codes; default: quantizeRows. */
-  readonly round?: typeof quantizeRows;
+  readonly round?: RoundRows;
 }
+
+export type RoundRows = (rows: LayerRows, options: WeightOptions, importance?: Float64Array) => QuantizedMatrix;
 
 /** Codes of a layer whose input has the scale `input.scale`. */
 export function quantizeLayer(layer: Layer, input: { readonly scale: number }, how: LayerQuantization): LayerCodes {
@@ -157,7 +159,8 @@ export function quantizeRows(rows: LayerRows, options: WeightOptions, importance
 /** 7-bit weights: two products of 255 * 64 stay below 32,767 (methods.md 2.3). */
 const REDUCED_MAX = 64;
 
-function codesFor({ values, channels, depth }: LayerRows, scales: Float32Array): Int8Array {
+/** The nearest codes at given scales. */
+export function codesFor({ values, channels, depth }: LayerRows, scales: Float32Array): Int8Array {
   const codes = new Int8Array(values.length);
   for (let channel = 0; channel < channels; channel += 1) {
     const parameters = { scale: scales[scales.length === 1 ? 0 : channel] ?? 1, zeroPoint: 0 };

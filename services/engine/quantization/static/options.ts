@@ -47,8 +47,8 @@ export interface StaticInt8Options {
   readonly smooth?: boolean;
   /** Default 'fast'. */
   readonly bias_correction?: 'off' | 'fast' | 'sequential';
-  /** How weights are rounded. Default 'nearest'. */
-  readonly rounding?: 'nearest' | 'mse' | 'seq-mse' | 'gptq' | 'adaround';
+  /** How weights are rounded: alone, or for the least error of the products with the inputs seen. Default 'nearest'. */
+  readonly rounding?: 'nearest' | 'seq-mse' | 'gptq' | 'adaround';
   /** Least signal to noise ratio of the outputs on the calibration samples, in dB: layers return to float until it holds. */
   readonly min_sqnr_db?: number;
 }

@@ -8,7 +8,7 @@ import type { ActivationParameters } from './activation-parameters.js';
 import { guardFloatWeights } from './float-weight-guard.js';
 import { type IntegerForm, integerForm } from './integer-form.js';
 import { findUnits, type IntegerUnit, type UnitSearch } from './integer-units.js';
-import { type InputStatistics, type LayerCodes, quantizeLayer } from './layer-codes.js';
+import { type InputStatistics, type LayerCodes, quantizeLayer, type RoundRows } from './layer-codes.js';
 import type { StaticInt8Options } from './options.js';
 import { emitQdq } from './qdq-emission.js';
 import { useIntegerOperators } from './qoperator-form.js';
@@ -39,6 +39,8 @@ export interface CodesRequest {
   readonly parameters: ReadonlyMap<string, ActivationParameters>;
   /** Of activations, by name. */
   readonly statistics: ReadonlyMap<string, { readonly channels?: InputStatistics }>;
+  /** Rounding of single layers, by unit; nearest for others. */
+  readonly roundings: ReadonlyMap<string, RoundRows>;
   readonly options: StaticInt8Options;
   readonly context: MethodContext;
 }
@@ -46,7 +48,7 @@ export interface CodesRequest {
 /** Codes of every layer among `units` whose input has parameters. */
 export function quantizeLayers(
   units: readonly IntegerUnit[],
-  { parameters, statistics, options, context }: CodesRequest,
+  { parameters, statistics, roundings, options, context }: CodesRequest,
 ): Map<string, LayerCodes> {
   const codes = new Map<string, LayerCodes>();
   const correctBias = options.bias_correction !== 'off';
@@ -61,7 +63,8 @@ export function quantizeLayers(
     if (!layer || !input) continue;
     context.signal.throwIfAborted();
     const known = statistics.get(layer.activation.name)?.channels;
-    codes.set(name, quantizeLayer(layer, input, { weights, correctBias, ...(known ? { statistics: known } : {}) }));
+    const round = roundings.get(name);
+    codes.set(name, quantizeLayer(layer, input, { weights, correctBias, ...(known ? { statistics: known } : {}), ...(round ? { round } : {}) }));
   }
   return codes;
 }

@@ -12,6 +12,7 @@ import { boundLoss } from './bounded-loss.js';
 import type { IntegerUnit, UnitSearch } from './integer-units.js';
 import { integerForm } from './integer-form.js';
 import type { StaticInt8Options } from './options.js';
+import { layerRoundings } from './layer-roundings.js';
 import { layerReports } from './layer-reports.js';
 import { observe } from './observed-tensors.js';
 import { storeFloatLayers } from './stored-layers.js';
@@ -34,7 +35,8 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
   const observed = await observe(model, { options, samples, context });
   const search = searchUnits(model, options);
   const parameters = activationRanges({ units: search.units, calibrated: observed.ranges, options });
-  const codes = quantizeLayers(search.units, { parameters, statistics: observed.statistics, options, context });
+  const roundings = await layerRoundings(model, { units: search.units, rounding: options.rounding ?? 'nearest', samples }, context);
+  const codes = quantizeLayers(search.units, { parameters, statistics: observed.statistics, roundings, options, context });
   const parts = { parameters, codes, ranks: observed.ranks };
   const form = integerForm(model.graph, writableUnits(search.units, parts), observed.ranks);
   const placement = await placeUnits(model, { units: form.units, options, parts, sizes: observed.sizes }, context);
