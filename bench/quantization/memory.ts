@@ -33,7 +33,15 @@ async function measureSeries(bench: Workbench, { subject: name, method, samples:
     );
     if (run) {
       peaks.set(samples, run.peak_mb);
-      bench.tell({ ...what, tool: 'lathe', samples, peak_mb: run.peak_mb, wall_s: run.wall_s, cpu_s: run.cpu_s });
+      bench.tell({
+        ...what,
+        tool: 'lathe',
+        samples,
+        peak_mb: run.peak_mb,
+        wall_s: run.wall_s,
+        cpu_s: run.cpu_s,
+        seconds: run.report.seconds,
+      });
     }
     const bound = memoryBounds[`${name} ${method} ${samples}`];
     if (bound) bench.judge(`${name} ${method} ${samples}`, 'peak memory, MB', { measured: run?.peak_mb ?? null, bound });
