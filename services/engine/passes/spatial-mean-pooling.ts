@@ -26,7 +26,12 @@ export function poolSpatialMeans(model: Model): readonly NodeChange[] {
       attributes: { axis: attributeOf.int(1) },
     });
     editor.apply(
-      { reason: 'the mean over height and width is a global average pool', anchor: node, insert: keepsAxes ? [pool] : [pool, flatten], replaced: [node] },
+      {
+        reason: 'the mean over height and width is a global average pool',
+        anchor: node,
+        insert: keepsAxes ? [pool] : [pool, flatten],
+        replaced: [node],
+      },
       PASS,
     );
   }

@@ -34,7 +34,14 @@ export async function profileKernels(
     );
     for (const session of sessions) await session.close();
     const files = await readdir(folder);
-    return await Promise.all(models.map((_, index) => readProfile(folder, files.find((file) => file.startsWith(`${index}-`)))));
+    return await Promise.all(
+      models.map((_, index) =>
+        readProfile(
+          folder,
+          files.find((file) => file.startsWith(`${index}-`)),
+        ),
+      ),
+    );
   } finally {
     for (const session of sessions) await session.close();
     await rm(folder, { recursive: true, force: true });

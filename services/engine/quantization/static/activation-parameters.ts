@@ -33,16 +33,26 @@ const FLOAT32_MIN_NORMAL = 2 ** -126;
  * (restricted asymmetry of onnxruntime.quantization), so that Relu stays redundant. Power of two: scale = 2^ceil(log2 scale).
  * Throws EngineError `recipe_invalid` for a fixed zero point outside the type.
  */
-export function activationParameters(range: { readonly low: number; readonly high: number }, scheme: ActivationScheme): ActivationParameters {
+export function activationParameters(
+  range: { readonly low: number; readonly high: number },
+  scheme: ActivationScheme,
+): ActivationParameters {
   const codes = activationCodes[scheme.type];
   const { scale, zeroPoint } = scheme.fixed ?? chosen(range, scheme, codes);
   if (zeroPoint < codes.min || zeroPoint > codes.max) {
-    throw new EngineError('recipe_invalid', `The zero point ${zeroPoint} is not a code of ${scheme.type}; choose one in ${codes.min}..${codes.max}.`);
+    throw new EngineError(
+      'recipe_invalid',
+      `The zero point ${zeroPoint} is not a code of ${scheme.type}; choose one in ${codes.min}..${codes.max}.`,
+    );
   }
   return { type: scheme.type, scale, zeroPoint, low: scale * (codes.min - zeroPoint), high: scale * (codes.max - zeroPoint) };
 }
 
-function chosen(range: { low: number; high: number }, { symmetric, powerOfTwo }: ActivationScheme, codes: CodeRange): QuantizationParameters {
+function chosen(
+  range: { low: number; high: number },
+  { symmetric, powerOfTwo }: ActivationScheme,
+  codes: CodeRange,
+): QuantizationParameters {
   const low = Math.min(range.low, 0);
   const high = Math.max(range.high, 0);
   const span = codes.max - codes.min;

@@ -50,7 +50,9 @@ export async function boundLoss(request: LossRequest, context: MethodContext): P
   return {
     names: without(new Set(result.reverted)),
     reverted: new Map(result.reverted.map((name) => [name, reason] as const)),
-    warnings: result.met ? [] : [`accuracy: ${bound.words} cannot be kept by returning layers to float32; the best model found is ${bound.tell(result.score)}.`],
+    warnings: result.met
+      ? []
+      : [`accuracy: ${bound.words} cannot be kept by returning layers to float32; the best model found is ${bound.tell(result.score)}.`],
   };
 }
 
@@ -69,7 +71,8 @@ function boundOf({ model, options }: LossRequest, context: MethodContext): Bound
   }
   const { min_sqnr_db: least } = options;
   if (least === undefined || !calibration) return null;
-  const score = async (each: Model): Promise<number> => -(await outputSqnr({ model: each, reference: model, samples: calibration }, context));
+  const score = async (each: Model): Promise<number> =>
+    -(await outputSqnr({ model: each, reference: model, samples: calibration }, context));
   return { limit: -least, words: `min_sqnr_db ${least}`, score, tell: (value) => `at ${(-value).toFixed(1)} dB` };
 }
 

@@ -27,7 +27,8 @@ export function convLayer(node: Node, store: WeightStore): ConvLayer | { readonl
   if (dataType !== 'float32') return { reason: `its weight "${weight.value.name}" is ${dataType}, not float32` };
   const [channels = 0] = dims;
   if (dims.length < 3 || elementCount(dims) === 0) return { reason: `its weight "${weight.value.name}" has shape [${dims}]` };
-  if (!allFinite(float32Values(weight.tensor))) return { reason: `its weight "${weight.value.name}" holds values that are not finite numbers` };
+  if (!allFinite(float32Values(weight.tensor)))
+    return { reason: `its weight "${weight.value.name}" holds values that are not finite numbers` };
   const bias = biasValue ? store.constant(biasValue) : undefined;
   if (biasValue && !bias) return { reason: 'its bias is computed, not constant' };
   if (bias && !allFinite(float32Values(bias.tensor))) return { reason: 'its bias holds values that are not finite numbers' };

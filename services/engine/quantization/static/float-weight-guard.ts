@@ -47,5 +47,8 @@ function guard(
   if (isRelu && activation) graph.remove([activation]);
   else node.setOutput(0, raw);
   const attributes = { alpha: attributeOf.float(slope) };
-  graph.insertAfter(node, store.newNode({ opType: 'LeakyRelu', inputs: [raw], outputs: [target], attributes }, `${reportName(node)}_guard`));
+  graph.insertAfter(
+    node,
+    store.newNode({ opType: 'LeakyRelu', inputs: [raw], outputs: [target], attributes }, `${reportName(node)}_guard`),
+  );
 }

@@ -26,7 +26,9 @@ export function integerForm(graph: Graph, units: readonly IntegerUnit[], ranks: 
     const givesCodes = (unit: IntegerUnit): boolean => unit.layer?.kind === 'conv' || isMatrixProduct(unit, ranks);
     const fed = reachable([...kept].filter(givesCodes), (unit) => followers(unit.output, readers, kept));
     const wanted = reachable([...kept].filter(isLayer), (unit) =>
-      unit.inputs.map((input) => byOutput.get(input)).filter((producer) => producer !== undefined && kept.has(producer) && !isLayer(producer)),
+      unit.inputs
+        .map((input) => byOutput.get(input))
+        .filter((producer) => producer !== undefined && kept.has(producer) && !isLayer(producer)),
     );
     kept = new Set([...kept].filter((unit) => isLayer(unit) || (fed.has(unit) && wanted.has(unit) && keepsCodes(unit, byOutput, kept))));
   }

@@ -29,7 +29,8 @@ function maxPool(node: Node, opset: number): IntegerKernel {
 /** Only nearest neighbour copies codes; older runtimes drop the pairs around linear interpolation, too, and round differently. */
 function resize(node: Node): IntegerKernel {
   if (stringAttribute(node, 'mode', 'nearest') !== 'nearest') return float('interpolation makes values between the codes');
-  if (stringAttribute(node, 'coordinate_transformation_mode', 'half_pixel') === 'tf_crop_and_resize') return float('it crops with a fill value');
+  if (stringAttribute(node, 'coordinate_transformation_mode', 'half_pixel') === 'tf_crop_and_resize')
+    return float('it crops with a fill value');
   return sameRange;
 }
 

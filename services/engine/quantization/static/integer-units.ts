@@ -1,5 +1,5 @@
 /** Finds what a model could compute on 8-bit codes: layers with their bias and activation, and the operators between layers. */
-import { floatAttribute, float32Values, type Graph, type Node, type Value } from '../../ir/index.js';
+import { float32Values, floatAttribute, type Graph, type Node, type Value } from '../../ir/index.js';
 import { type DenseLayer, denseLayer } from '../dense-layers.js';
 import { type Constant, reportName, type WeightStore } from '../weight-store.js';
 import { type ConvLayer, convLayer } from './conv-layers.js';

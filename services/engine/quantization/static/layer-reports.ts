@@ -136,7 +136,8 @@ interface OutputPair {
 
 function addOutput(sum: FidelityAccumulator | undefined, { name, expected, actual, run }: OutputPair): void {
   const [before, after] = [expected.get(name), actual.get(name)];
-  if (sum && before && after) sum.add(new Map([[name, before]]), new Map([[name, after]]), { rows: run.rows, sampleCount: run.sampleCount });
+  if (sum && before && after)
+    sum.add(new Map([[name, before]]), new Map([[name, after]]), { rows: run.rows, sampleCount: run.sampleCount });
 }
 
 function noiseFields(sum: FidelityAccumulator): Noise {

@@ -86,7 +86,14 @@ interface Rounding {
 }
 
 function gptqCodes({ values, channels, depth }: LayerRows, scales: Float32Array, { options, hessian }: Rounding): Int8Array {
-  return roundWithHessian({ values, channels, length: depth, scales, hessian: hessian.values, pairSafe: options.pairSafe && !options.reduceRange });
+  return roundWithHessian({
+    values,
+    channels,
+    length: depth,
+    scales,
+    hessian: hessian.values,
+    pairSafe: options.pairSafe && !options.reduceRange,
+  });
 }
 
 /** Scales tried, as shares of the plain ones (SeqMSE of AIMET: methods.md 3.3). */
@@ -153,7 +160,10 @@ function channelErrors({ values, channels, depth }: LayerRows, { codes, scales }
   const perBlock = channels / (hessian.values.length / depth ** 2);
   return Array.from({ length: channels }, (_, channel) => {
     const scale = scales[scales.length === 1 ? 0 : channel] ?? 1;
-    const error = Float64Array.from({ length: depth }, (_, k) => (values[channel * depth + k] ?? 0) - scale * (codes[channel * depth + k] ?? 0));
+    const error = Float64Array.from(
+      { length: depth },
+      (_, k) => (values[channel * depth + k] ?? 0) - scale * (codes[channel * depth + k] ?? 0),
+    );
     const start = Math.floor(channel / perBlock) * depth ** 2;
     let sum = 0;
     for (let i = 0; i < depth; i += 1) {

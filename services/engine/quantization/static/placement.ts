@@ -97,7 +97,11 @@ export function timesByName(times: readonly KernelTime[]): Map<string, number> {
 }
 
 /** Times of each unit, from a profile of the float model and one of the model with all units on codes. */
-export function unitTimes(units: readonly IntegerUnit[], floatTimes: readonly KernelTime[], integerTimes: readonly KernelTime[]): Map<string, UnitTime> {
+export function unitTimes(
+  units: readonly IntegerUnit[],
+  floatTimes: readonly KernelTime[],
+  integerTimes: readonly KernelTime[],
+): Map<string, UnitTime> {
   const float = timesByName(floatTimes);
   const integer = timesByName(integerTimes);
   return new Map(

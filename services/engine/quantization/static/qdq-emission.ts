@@ -11,13 +11,12 @@ import {
   type Value,
 } from '../../ir/index.js';
 import type { DenseLayer } from '../dense-layers.js';
-import { activationParameters, type ActivationParameters } from './activation-parameters.js';
+import { quantizeValue } from '../quantization-parameters.js';
+import type { Constant, WeightStore } from '../weight-store.js';
+import { type ActivationParameters, activationCodes, activationParameters } from './activation-parameters.js';
 import type { IntegerForm } from './integer-form.js';
 import type { IntegerUnit } from './integer-units.js';
 import { biasScale, type LayerCodes } from './layer-codes.js';
-import { quantizeValue } from '../quantization-parameters.js';
-import { activationCodes } from './activation-parameters.js';
-import type { Constant, WeightStore } from '../weight-store.js';
 
 export interface EmissionParts {
   readonly form: IntegerForm;
@@ -78,7 +77,10 @@ class QdqEmission {
     this.coded.set(value, { quantized, dequantized: target, scale, zeroPoint });
     return [
       this.store.newNode({ opType: 'QuantizeLinear', inputs: [source, scale, zeroPoint], outputs: [quantized] }, quantized.name),
-      this.store.newNode({ opType: 'DequantizeLinear', inputs: [quantized, scale, zeroPoint], outputs: [target] }, `${value.name}_dequantize`),
+      this.store.newNode(
+        { opType: 'DequantizeLinear', inputs: [quantized, scale, zeroPoint], outputs: [target] },
+        `${value.name}_dequantize`,
+      ),
     ];
   }
 
@@ -89,7 +91,10 @@ class QdqEmission {
   }
 
   private parameterConstants(stem: string, { scale, zeroPoint, type }: ActivationParameters): [Value, Value] {
-    return [this.constant(`${stem}_scale`, float32Tensor([], [scale])), this.constant(`${stem}_zero_point`, codesTensor(type, [], [zeroPoint]))];
+    return [
+      this.constant(`${stem}_scale`, float32Tensor([], [scale])),
+      this.constant(`${stem}_zero_point`, codesTensor(type, [], [zeroPoint])),
+    ];
   }
 
   private constant(stem: string, tensor: Tensor): Value {
@@ -163,7 +168,15 @@ class QdqEmission {
     const codes = this.codesOf(unit);
     node.setInput(0, this.realValues(activation));
     const axis = unit.layer?.kind === 'dense' ? 1 : 0;
-    node.setInput(1, this.dequantizedConstant(node, { stem: `${unit.name}_weight`, tensor: tensorOf('int8', codes.dims, codes.codes), scales: codes.scales, axis }));
+    node.setInput(
+      1,
+      this.dequantizedConstant(node, {
+        stem: `${unit.name}_weight`,
+        tensor: tensorOf('int8', codes.dims, codes.codes),
+        scales: codes.scales,
+        axis,
+      }),
+    );
     if (!codes.bias) return;
     const scales = Float32Array.from({ length: codes.scales.length }, (_, channel) => biasScale(scale, codes.scales, channel));
     const tensor = tensorOf('int32', [codes.bias.codes.length], codes.bias.codes);
@@ -177,7 +190,10 @@ class QdqEmission {
     const isPerChannel = scales.length > 1;
     const scale = this.constant(`${stem}_scale`, float32Tensor(isPerChannel ? [scales.length] : [], scales));
     const count = scales.length;
-    const zeros = tensor.dataType === 'int32' ? tensorOf('int32', isPerChannel ? [count] : [], new Int32Array(count)) : tensorOf('int8', isPerChannel ? [count] : [], new Int8Array(count));
+    const zeros =
+      tensor.dataType === 'int32'
+        ? tensorOf('int32', isPerChannel ? [count] : [], new Int32Array(count))
+        : tensorOf('int8', isPerChannel ? [count] : [], new Int8Array(count));
     const inputs = [this.constant(`${stem}_quantized`, tensor), scale, this.constant(`${stem}_zero_point`, zeros)];
     const output = this.store.newValue(`${stem}_dequantized`);
     const attributes = isPerChannel ? { axis: attributeOf.int(axis) } : {};

@@ -72,7 +72,11 @@ function integerOperator(node: Node, output: OutputParameters | null): IntegerOp
     const inputs = [...(first ?? []), ...(second ?? []), bias?.[0] ?? null, ...(output ?? [])];
     return { opType: 'QGemm', domain: 'com.microsoft', inputs: withoutTail(inputs), attributes };
   }
-  if (!output) throw new EngineError('model_unsupported', `${node.opType} ${reportName(node)} has no integer operator with a float result; use format "qdq".`);
+  if (!output)
+    throw new EngineError(
+      'model_unsupported',
+      `${node.opType} ${reportName(node)} has no integer operator with a float result; use format "qdq".`,
+    );
   if (node.opType === 'Conv') {
     const inputs = [...(first ?? []), ...(second ?? []), ...output, bias?.[0] ?? null];
     return { opType: 'QLinearConv', domain: '', inputs: withoutTail(inputs), attributes };
@@ -80,7 +84,12 @@ function integerOperator(node: Node, output: OutputParameters | null): IntegerOp
   const opType = integerNames[node.opType];
   if (!opType) throw new EngineError('model_unsupported', `${node.opType} ${reportName(node)} has no integer operator; use format "qdq".`);
   const operands = coded.flatMap((each) => each ?? []);
-  return { opType, domain: 'com.microsoft', inputs: node.opType === 'Concat' ? [...output, ...operands] : [...operands, ...output], attributes };
+  return {
+    opType,
+    domain: 'com.microsoft',
+    inputs: node.opType === 'Concat' ? [...output, ...operands] : [...operands, ...output],
+    attributes,
+  };
 }
 
 function withoutTail(inputs: readonly (Value | null)[]): (Value | null)[] {

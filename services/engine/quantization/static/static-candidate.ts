@@ -64,7 +64,10 @@ export function quantizeLayers(
     context.signal.throwIfAborted();
     const known = statistics.get(layer.activation.name)?.channels;
     const round = roundings.get(name);
-    codes.set(name, quantizeLayer(layer, input, { weights, correctBias, ...(known ? { statistics: known } : {}), ...(round ? { round } : {}) }));
+    codes.set(
+      name,
+      quantizeLayer(layer, input, { weights, correctBias, ...(known ? { statistics: known } : {}), ...(round ? { round } : {}) }),
+    );
   }
   return codes;
 }
@@ -73,12 +76,17 @@ export function quantizeLayers(
 export function writableUnits(units: readonly IntegerUnit[], { parameters, codes }: QuantizedParts): IntegerUnit[] {
   return units.filter(
     ({ name, layer, inputs, output }) =>
-      (layer === null || codes.has(name)) && [...inputs, output].every((value) => parameters.has(value.name) || (layer?.kind === 'dense' && value === output)),
+      (layer === null || codes.has(name)) &&
+      [...inputs, output].every((value) => parameters.has(value.name) || (layer?.kind === 'dense' && value === output)),
   );
 }
 
 /** The integer form of `model` that computes the named units on codes. */
-export function formOf(model: Model, names: ReadonlySet<string>, { options, parts }: { options: StaticInt8Options; parts: QuantizedParts }): IntegerForm {
+export function formOf(
+  model: Model,
+  names: ReadonlySet<string>,
+  { options, parts }: { options: StaticInt8Options; parts: QuantizedParts },
+): IntegerForm {
   const units = writableUnits(searchUnits(model, options).units, parts).filter(({ name }) => names.has(name));
   return integerForm(model.graph, units, parts.ranks);
 }

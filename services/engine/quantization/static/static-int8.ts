@@ -1,7 +1,7 @@
 /** Method static-int8: weights and activations on 8-bit codes where the runtime has integer kernels and this machine measures a gain. */
 import { EngineError } from '../../engine-errors.js';
-import type { Model, Node } from '../../ir/index.js';
 import { cloneModel } from '../../ir/clone-model.js';
+import type { Model, Node } from '../../ir/index.js';
 import { NameAuthority } from '../../ir/name-authority.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
 import { upgradeOpset } from '../../passes/opset-upgrade.js';
@@ -9,20 +9,22 @@ import { poolSpatialMeans } from '../../passes/spatial-mean-pooling.js';
 import { reportName } from '../weight-store.js';
 import { activationRanges } from './activation-ranges.js';
 import { boundLoss } from './bounded-loss.js';
-import type { IntegerUnit, UnitSearch } from './integer-units.js';
 import { integerForm } from './integer-form.js';
-import type { StaticInt8Options } from './options.js';
-import { layerRoundings } from './layer-roundings.js';
+import type { IntegerUnit, UnitSearch } from './integer-units.js';
 import { layerReports } from './layer-reports.js';
+import { layerRoundings } from './layer-roundings.js';
 import { observe } from './observed-tensors.js';
+import type { StaticInt8Options } from './options.js';
+import { candidate, quantizeLayers, searchUnits, writableUnits, writeUnits } from './static-candidate.js';
 import { storeFloatLayers } from './stored-layers.js';
 import { placeUnits, type UnitPlacement } from './unit-placement.js';
-import { candidate, quantizeLayers, searchUnits, writableUnits, writeUnits } from './static-candidate.js';
 
 const METHOD = 'static-int8';
 
 /** Operator set from which QuantizeLinear takes one scale per channel. */
 const OPSET = 13;
+/** Operator set from which it takes 16-bit codes. */
+const OPSET_OF_16_BITS = 21;
 
 /**
  * Quantizes `model` in place. Throws EngineError `recipe_invalid` without calibration samples, `model_unsupported` when the
@@ -30,8 +32,12 @@ const OPSET = 13;
  */
 export async function staticInt8(model: Model, options: StaticInt8Options, context: MethodContext): Promise<MethodOutcome> {
   const samples = context.calibration;
-  if (!samples) throw new EngineError('recipe_invalid', 'static-int8 needs calibration samples: give a data set of typical inputs (--data, or data.calibration_id).');
-  const prepared = prepare(model);
+  if (!samples)
+    throw new EngineError(
+      'recipe_invalid',
+      'static-int8 needs calibration samples: give a data set of typical inputs (--data, or data.calibration_id).',
+    );
+  const prepared = prepare(model, neededOpset(options));
   const observed = await observe(model, { options, samples, context });
   const search = searchUnits(model, options);
   const parameters = activationRanges({ units: search.units, calibrated: observed.ranges, options });
@@ -48,19 +54,32 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
   const observable = options.format === 'qoperator' ? candidate(float, bounded.names, { options: inPairs, parts }) : model;
   const layers = await layerReports({ float, quantized: model, observable, units: written.units, parts, observed, placement }, context);
   return {
-    nodes: [...prepared, ...changesOf(search, form.units, { written: written.units, placement, reverted: bounded.reverted, stored: stored.nodes }), ...stored.nodes],
+    nodes: [
+      ...prepared,
+      ...changesOf(search, form.units, { written: written.units, placement, reverted: bounded.reverted, stored: stored.nodes }),
+      ...stored.nodes,
+    ],
     layers: [...layers, ...(stored.layers ?? [])],
     calibration: observed.summary,
     warnings: bounded.warnings,
   };
 }
 
+function neededOpset({ activation_type, overrides = [] }: StaticInt8Options): number {
+  const types = [activation_type, ...overrides.map(({ type }) => type)];
+  return types.some((type) => type === 'uint16' || type === 'int16') ? OPSET_OF_16_BITS : OPSET;
+}
+
 /** Exact changes that the integer patterns need: names, operator set. */
-function prepare(model: Model): readonly NodeChange[] {
+function prepare(model: Model, opset: number): readonly NodeChange[] {
   const names = new NameAuthority(model);
   for (const node of model.graph.nodes) if (node.name === '') node.name = names.nodeName(`${node.opType}_${reportName(node)}`);
-  const { changed, obstacle } = upgradeOpset(model, OPSET);
-  if (obstacle) throw new EngineError('model_unsupported', `static-int8 needs operator set ${OPSET}: ${obstacle}. Export the model with a newer operator set.`);
+  const { changed, obstacle } = upgradeOpset(model, opset);
+  if (obstacle)
+    throw new EngineError(
+      'model_unsupported',
+      `static-int8 needs operator set ${opset}: ${obstacle}. Export the model with a newer operator set.`,
+    );
   return [...changed, ...poolSpatialMeans(model)];
 }
 
@@ -82,7 +101,8 @@ function changesOf({ units, left }: UnitSearch, placed: readonly IntegerUnit[], 
     const measured = time ? ` (${time.float.toFixed(0)} us in float32, ${time.integer.toFixed(0)} us on codes)` : '';
     if (onCodes.has(name)) return [line(node, 'changed', `computes on 8-bit codes${measured}: ${placement.ground}`)];
     if (told.has(name)) return [];
-    if (!isPlaced.has(name)) return [line(node, 'left', 'it does not lie between integer layers: converting would cost more than it gains')];
+    if (!isPlaced.has(name))
+      return [line(node, 'left', 'it does not lie between integer layers: converting would cost more than it gains')];
     return [line(node, 'left', reverted.get(name) ?? `stays float32${measured}: ${placement.ground}`)];
   });
   for (const [node, reason] of left) if (!told.has(reportName(node))) lines.push(line(node, 'left', reason));

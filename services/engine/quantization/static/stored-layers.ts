@@ -7,8 +7,8 @@ import { bytesSaved, Int8Weight } from '../int8-weights.js';
 import { rewriteEmbedding } from '../integer-rewriting.js';
 import { nameMatcher } from '../name-patterns.js';
 import { allFinite } from '../weight-quantization.js';
-import { type Constant, reportName, WeightStore } from '../weight-store.js';
 import { storeLowBit } from '../weight-storage/index.js';
+import { type Constant, reportName, WeightStore } from '../weight-store.js';
 
 /** Stores the weights of all float layers, tables and recurrent layers of `model` in 8 bits, except nodes named by `exclude`. */
 export async function storeFloatLayers(

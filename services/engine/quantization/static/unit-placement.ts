@@ -54,7 +54,10 @@ export async function placeUnits(model: Model, input: PlacementInput, context: M
 
 async function profilePair(model: Model, everything: Model, context: MethodContext) {
   for await (const feeds of sampleFeeds(model, context)) {
-    const [float, integer] = await context.runtime.profile([model, everything], feeds, { budgetMs: PROFILE_BUDGET_MS, signal: context.signal });
+    const [float, integer] = await context.runtime.profile([model, everything], feeds, {
+      budgetMs: PROFILE_BUDGET_MS,
+      signal: context.signal,
+    });
     if (float && integer) return [float, integer] as const;
   }
   return undefined;
@@ -73,7 +76,11 @@ interface Choice {
 }
 
 /** The fastest of: the division that the kernel times suggest, all units on codes, none. */
-async function provenChoice(model: Model, { input, everything, names, all }: Choice, context: MethodContext): Promise<Omit<UnitPlacement, 'times'>> {
+async function provenChoice(
+  model: Model,
+  { input, everything, names, all }: Choice,
+  context: MethodContext,
+): Promise<Omit<UnitPlacement, 'times'>> {
   const part = names.size > 0 && names.size < all.size ? candidate(model, names, input) : undefined;
   const trials = [...(part ? [{ names, built: part }] : []), { names: all, built: everything }];
   let best: { names: ReadonlySet<string>; gain: number; ground: string } | undefined;

@@ -1,0 +1,216 @@
+import { afterAll, describe, expect, it } from 'vitest';
+import { cloneModel } from '../../../../../services/engine/ir/clone-model.js';
+import { attributeOf, float32Values, type Model } from '../../../../../services/engine/ir/index.js';
+import type { MethodContext } from '../../../../../services/engine/method.js';
+import { saturationReport } from '../../../../../services/engine/quantization/saturation-report.js';
+import type { StaticInt8Options } from '../../../../../services/engine/quantization/static/options.js';
+import { staticInt8 } from '../../../../../services/engine/quantization/static/static-int8.js';
+import { reportFusion } from '../../../../../services/engine/runtime/fusion-report.js';
+import { operators, outputsOf, removeScratch, scratch, sqnr } from '../method-fixtures.js';
+import { image, NetworkBuilder, residualNetwork, runtime, samplesOf, staticContext } from './static-fixtures.js';
+
+afterAll(removeScratch);
+
+const samples = samplesOf(image);
+const unseen = { x: image(777) };
+
+async function quantized(model: Model, options: StaticInt8Options = {}, context: MethodContext = staticContext(samples)) {
+  const copy = cloneModel(model);
+  return { model: copy, outcome: await staticInt8(copy, options, context) };
+}
+
+async function outputs(model: Model, config: Readonly<Record<string, string>> = {}): Promise<Float32Array> {
+  const session = await runtime.open(model, { config });
+  try {
+    const [result] = (await session.run(new Map(Object.entries(unseen)))).values();
+    if (!result) throw new Error('no output');
+    return float32Values(result).slice();
+  } finally {
+    await session.close();
+  }
+}
+
+describe('static int8', () => {
+  it('computes every layer of a residual network with an integer kernel and answers as the float model does', async () => {
+    const float = residualNetwork();
+    const { model } = await quantized(float);
+    const fusion = await reportFusion(runtime, model, scratch);
+    expect(fusion.unfused).toEqual([]);
+    expect(fusion.operators).toMatchObject({
+      QLinearConv: 7,
+      'com.microsoft:QLinearAdd': 1,
+      'com.microsoft:QLinearConcat': 1,
+      'com.microsoft:QGemm': 2,
+    });
+    expect(fusion.operators.Conv ?? 0).toBe(0);
+    expect(fusion.operators.Relu ?? 0).toBe(0);
+    expect(sqnr(await outputs(float), await outputs(model))).toBeGreaterThan(25);
+  });
+
+  it('answers alike with integer kernels and in float arithmetic: no pair of products can saturate', async () => {
+    const { model } = await quantized(residualNetwork());
+    expect(saturationReport(model).exact_on).toEqual(['x64', 'x64-vnni', 'arm64']);
+    expect(sqnr(await outputs(model, { 'session.disable_quant_qdq': '1' }), await outputs(model))).toBeGreaterThan(35);
+  });
+
+  it('keeps names and types of inputs and outputs', async () => {
+    const float = residualNetwork();
+    const { model } = await quantized(float);
+    const border = (each: Model) => [...each.graph.inputs, ...each.graph.outputs].map(({ name, type }) => ({ name, type }));
+    expect(border(model)).toEqual(border(float));
+  });
+
+  it('gives the same bits as integer operators and as pairs', async () => {
+    const [pairs, integers] = [await quantized(residualNetwork()), await quantized(residualNetwork(), { format: 'qoperator' })];
+    expect(operators(integers.model)).toContain('QLinearConv');
+    expect(operators(integers.model)).not.toContain('Conv');
+    expect(await outputs(integers.model)).toEqual(await outputs(pairs.model));
+  });
+
+  it('keeps the weights of an excluded layer in float, whatever the runtime rewrites around it', async () => {
+    const net = new NetworkBuilder();
+    const x = net.input('x', ['n', 3, 12, 12]);
+    const first = net.node('Relu', [net.conv(x, [3, 8])]);
+    const middle = net.node('Relu', [net.conv(first, [8, 8])]);
+    const { model } = net.output(net.conv(middle, [8, 4]), ['n', 4, 12, 12]);
+    const excluded = model.graph.nodes[2]?.name ?? '';
+    const { model: guarded, outcome } = await quantized(model, { exclude: [excluded] });
+    expect(outcome.nodes).toContainEqual(expect.objectContaining({ node: excluded, action: 'left', reason: 'excluded by the recipe' }));
+    expect(await outputs(guarded)).toEqual(
+      await outputs(guarded, { 'optimization.disable_specified_optimizers': 'WeightBiasQuantization' }),
+    );
+    const fusion = await reportFusion(runtime, guarded, scratch);
+    expect(fusion.operators.QLinearConv).toBe(2);
+  });
+
+  it('treats operators that it does not know as barriers', async () => {
+    const net = new NetworkBuilder();
+    const x = net.input('x', ['n', 3, 12, 12]);
+    const before = net.conv(x, [3, 4]);
+    const { model } = net.output(net.conv(net.node('Erf', [before]), [4, 4]), ['n', 4, 12, 12]);
+    const { model: result, outcome } = await quantized(model);
+    expect(operators(result)).toContain('Erf');
+    expect(outcome.nodes.find(({ op_type }) => op_type === 'Erf')).toMatchObject({ action: 'left' });
+    expect(sqnr(await outputs(model), await outputs(result))).toBeGreaterThan(25);
+  });
+
+  it('absorbs Clip and never lets its bounds be exceeded', async () => {
+    const net = new NetworkBuilder();
+    const x = net.input('x', ['n', 3, 12, 12]);
+    const bounds = [0, 1].map((value) => net.constant(`bound${value}`, { ...image(0), dims: [], data: bytes(value) }));
+    const clipped = net.node('Clip', [net.conv(x, [3, 8]), ...bounds]);
+    const { model } = net.output(net.conv(clipped, [8, 4]), ['n', 4, 12, 12]);
+    const { model: result, outcome } = await quantized(model);
+    expect(operators(result)).not.toContain('Clip');
+    expect(outcome.layers?.[0]?.range?.[0]).toBe(0);
+    expect(outcome.layers?.[0]?.range?.[1]).toBeLessThanOrEqual(1 + 2 ** -23);
+  });
+
+  it('gives each layer its range, noise and pair bound in the report', async () => {
+    const { outcome } = await quantized(residualNetwork());
+    expect(outcome.layers).toHaveLength(9);
+    for (const layer of outcome.layers ?? []) {
+      expect(layer.form).toBe('int8');
+      expect(layer.sqnr_local_db).toBeGreaterThan(25);
+      expect(layer.sqnr_db).toBeGreaterThan(15);
+      expect(layer.pair_bound).toBeLessThanOrEqual(32_767);
+      expect(layer.bytes_after).toBeLessThan(layer.bytes_before ?? 0);
+    }
+  });
+
+  it('stores all weights in int8 and computes in float when the model would not be faster', async () => {
+    const slow: MethodContext['runtime'] = { ...runtime, open: (model, options) => slowed(model, options) };
+    const slowed: MethodContext['runtime']['open'] = async (model, options) => {
+      const session = await runtime.open(model, options);
+      const isInteger = typeof model !== 'string' && operators(model).includes('QuantizeLinear');
+      const isTimed = options?.config?.['session.intra_op.allow_spinning'] === '1';
+      return isInteger && isTimed ? { ...session, run: delayed(session.run) } : session;
+    };
+    const { model, outcome } = await quantized(residualNetwork(), {}, staticContext(samples, { runtime: slow, objective: 'latency' }));
+    expect(operators(model)).not.toContain('QuantizeLinear');
+    expect(outcome.nodes.filter(({ reason }) => reason.includes('stored')).length).toBeGreaterThan(0);
+    expect(sqnr(await outputs(residualNetwork()), await outputs(model))).toBeGreaterThan(35);
+  });
+
+  it('returns layers to float until the outputs have the signal to noise ratio that is asked for', async () => {
+    const plain = await quantized(residualNetwork());
+    const held = await quantized(residualNetwork(), { min_sqnr_db: 55 });
+    const count = (model: Model) => operators(model).filter((operator) => operator === 'QuantizeLinear').length;
+    expect(count(held.model)).toBeLessThan(count(plain.model));
+    expect(held.outcome.warnings).toEqual([]);
+    expect(held.outcome.nodes.some(({ reason }) => reason.includes('min_sqnr_db 55'))).toBe(true);
+  });
+
+  it('rounds with real inputs so that the products err less, and stays pair-safe', async () => {
+    const float = await outputs(residualNetwork());
+    const plain = sqnr(float, await outputs((await quantized(residualNetwork(), { activation_type: 'uint16' })).model));
+    for (const rounding of ['gptq', 'adaround'] as const) {
+      const { model } = await quantized(residualNetwork(), { rounding, activation_type: 'uint16' });
+      expect(sqnr(float, await outputs(model))).toBeGreaterThan(plain);
+      const eightBit = await quantized(residualNetwork(), { rounding });
+      expect(saturationReport(eightBit.model).exact_on).toContain('x64');
+    }
+  });
+
+  it('follows overrides by tensor: a fixed range, a fixed scale, float', async () => {
+    const float = residualNetwork();
+    const [stem] = float.graph.nodes.filter(({ opType }) => opType === 'Relu');
+    const tensor = stem?.outputs[0]?.name ?? '';
+    const ranged = await quantized(float, { overrides: [{ tensors: [tensor], range: [0, 8] }] });
+    expect(ranged.outcome.layers?.[0]?.range).toEqual([0, expect.closeTo(8, 5)]);
+    const fixed = await quantized(float, { overrides: [{ tensors: [tensor], scale: 0.5, zero_point: 0 }] });
+    expect(fixed.outcome.layers?.[0]).toMatchObject({ scale: 0.5, zero_point: 0 });
+    const left = await quantized(float, { overrides: [{ tensors: [tensor], float: true }] });
+    expect(left.outcome.nodes.find(({ reason }) => reason.includes('override'))).toMatchObject({ action: 'left' });
+  });
+
+  it('makes power-of-two scales when asked to', async () => {
+    const { outcome } = await quantized(residualNetwork(), { power_of_two: true });
+    for (const { scale = 1 } of outcome.layers ?? []) expect(Number.isInteger(Math.log2(scale))).toBe(true);
+  });
+
+  it('is refused without calibration samples, with a word on what to do', async () => {
+    const { calibration: _, ...without } = staticContext(samples);
+    await expect(staticInt8(residualNetwork(), {}, without)).rejects.toMatchObject({
+      code: 'recipe_invalid',
+      message: expect.stringContaining('--data'),
+    });
+  });
+
+  it('raises an old operator set, and pools spatial means on codes', async () => {
+    const net = new NetworkBuilder({ opset: 11, irVersion: 6 });
+    const x = net.input('x', ['n', 3, 12, 12]);
+    const mean = net.node('ReduceMean', [net.node('Relu', [net.conv(x, [3, 8])])], {
+      axes: attributeOf.ints([2, 3]),
+      keepdims: attributeOf.int(0),
+    });
+    const { model } = net.output(net.gemm(mean, [8, 4]), ['n', 4]);
+    const { model: result } = await quantized(model);
+    expect(result.opset).toBeGreaterThanOrEqual(13);
+    const fusion = await reportFusion(runtime, result, scratch);
+    expect(fusion.operators['com.microsoft:QLinearGlobalAveragePool']).toBe(1);
+    const [expected] = await outputsOf(model, unseen, runtime);
+    expect(sqnr(expected ?? new Float32Array(), await outputs(result))).toBeGreaterThan(25);
+  });
+});
+
+function bytes(value: number) {
+  const data = new Uint8Array(Float32Array.of(value).buffer);
+  return {
+    byteLength: 4,
+    read: () => data,
+    *chunks() {
+      yield data;
+    },
+  };
+}
+
+function delayed<Arguments extends unknown[], Result>(
+  run: (...given: Arguments) => Promise<Result>,
+): (...given: Arguments) => Promise<Result> {
+  return async (...given) => {
+    const end = performance.now() + 5;
+    while (performance.now() < end);
+    return run(...given);
+  };
+}
