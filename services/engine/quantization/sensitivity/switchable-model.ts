@@ -93,7 +93,8 @@ class SwitchableGraph {
     const alternatives = sites.flatMap((site) => site.alternatives);
     const values = valuesByName(model.graph);
     // Sizes that a file declares for computed values can be stale, and inside a branch the runtime believes them.
-    for (const { value } of values.values()) if (value.producer && value.type?.kind === 'tensor') value.type = { ...value.type, shape: null };
+    for (const { value } of values.values())
+      if (value.producer && value.type?.kind === 'tensor') value.type = { ...value.type, shape: null };
     this.names = new NameAuthority(model);
     this.addSwitches(
       alternatives.flatMap(({ activations }) => activations ?? []),
