@@ -1,6 +1,6 @@
 /** `lathe evaluate`: task metrics of a model on labelled samples, and its fidelity to a reference. */
 import { resolve } from 'node:path';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import type { EvaluateResult, FidelityResult, Metrics } from '#engine';
 import { interruptible } from './interruption.js';
 import { printResult } from './print-result.js';
@@ -12,6 +12,7 @@ import { formatShare, significant, textTable } from './text-table.js';
 interface EvaluateOptions {
   readonly data: string;
   readonly reference?: string;
+  readonly emulate?: 'avx2';
   readonly json?: boolean;
 }
 
@@ -21,6 +22,11 @@ export function evaluateCommand(): Command {
     .argument('<model>', 'ONNX file')
     .requiredOption('--data <file>', '.npz with arrays named as the inputs, and "labels" for metrics')
     .option('--reference <model>', 'ONNX file with the same inputs and outputs to compare with')
+    .addOption(
+      new Option('--emulate <processor>', 'answer as this processor would: avx2 is x64 without VNNI, whose int8 kernel saturates').choices([
+        'avx2',
+      ]),
+    )
     .option('--json', 'print one JSON document')
     .action(async (model: string, options: EvaluateOptions) => printResult(await run(model, options), options, evaluationSummary));
 }
@@ -36,6 +42,7 @@ async function run(model: string, options: EvaluateOptions): Promise<EvaluateRes
           modelPath: resolve(model),
           dataPath: resolve(options.data),
           ...(options.reference === undefined ? {} : { referencePath: resolve(options.reference) }),
+          ...(options.emulate === undefined ? {} : { emulate: options.emulate }),
           scratch,
           signal,
           onProgress: (fraction) => bar.update(fraction, 'running the samples'),
@@ -47,10 +54,11 @@ async function run(model: string, options: EvaluateOptions): Promise<EvaluateRes
   }
 }
 
-function evaluationSummary({ metrics, reference, samples }: EvaluateResult): string {
+function evaluationSummary({ metrics, reference, samples, emulated }: EvaluateResult): string {
   const rows = [['samples', String(samples), ''], ...metricRows(metrics, reference?.metrics ?? null)];
   const table = textTable(reference === null ? rows : [['', 'model', 'reference'], ...rows]);
   const notes = metrics === null ? ['The data set has no array "labels": no metrics.'] : [];
+  if (emulated !== null) notes.push('The model was run as on x64 with AVX2 and without VNNI.');
   return [table, ...(reference === null ? [] : fidelityLines(reference.fidelity)), ...notes].join('\n');
 }
 

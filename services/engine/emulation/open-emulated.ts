@@ -41,8 +41,10 @@ export async function openEmulated(runtime: Runtime, model: string | Model, { sc
   }
 }
 
+/** What is still in Q/DQ form in the optimized graph was not fused, and is computed in float. */
 function saturatingNodes(model: Model): Set<Node> {
-  return new Set(integerProducts(model).flatMap((product) => (saturates(pairBound(product)) ? [product.node] : [])));
+  const fused = integerProducts(model).filter((product) => !product.isDequantized);
+  return new Set(fused.flatMap((product) => (saturates(pairBound(product)) ? [product.node] : [])));
 }
 
 interface SessionParts extends Pick<ExecutionSession, 'inputs' | 'outputs'> {

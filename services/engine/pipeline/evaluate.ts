@@ -1,4 +1,5 @@
 /** Measures a model on a data set, and beside a reference when one is given: what `lathe evaluate` prints. */
+import { openEmulated } from '../emulation/index.js';
 import { evaluateModels } from '../evaluation/evaluate-models.js';
 import type { FidelityResult } from '../evaluation/fidelity.js';
 import type { Metrics } from '../evaluation/metrics.js';
@@ -11,6 +12,8 @@ export interface EvaluateRequest {
   readonly dataPath: string;
   /** A model with the same inputs and outputs to compare with. */
   readonly referencePath?: string;
+  /** Answer as a processor with AVX2 and without VNNI would; default: as this machine. The reference is never emulated. */
+  readonly emulate?: 'avx2';
   /** Existing private folder for temporary files. */
   readonly scratch: string;
   readonly signal?: AbortSignal;
@@ -24,12 +27,14 @@ export interface EvaluateResult {
   /** null without a reference. */
   readonly reference: { readonly metrics: Metrics | null; readonly fidelity: FidelityResult } | null;
   readonly samples: number;
+  /** The processor that the answers are of; null: this machine. */
+  readonly emulated: 'avx2' | null;
 }
 
 /** Throws EngineError `dataset_invalid`, or what opening and running throws. */
 export async function evaluate(request: EvaluateRequest): Promise<EvaluateResult> {
   const runtime = createOrtRuntime({ scratch: request.scratch, ...(request.threads ? { threads: request.threads } : {}) });
-  const model = await runtime.open(request.modelPath);
+  const model = await (request.emulate ? openEmulated(runtime, request.modelPath, request) : runtime.open(request.modelPath));
   try {
     const reference = request.referencePath ? await runtime.open(request.referencePath) : undefined;
     try {
@@ -44,7 +49,7 @@ export async function evaluate(request: EvaluateRequest): Promise<EvaluateResult
           ...(request.signal ? { signal: request.signal } : {}),
           progress: (fraction) => request.onProgress?.(fraction),
         });
-        return { metrics, reference: compared, samples: count };
+        return { metrics, reference: compared, samples: count, emulated: request.emulate ?? null };
       } finally {
         await samples.close();
       }

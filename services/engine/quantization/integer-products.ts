@@ -6,6 +6,8 @@ import { WeightStore } from './weight-store.js';
 
 export interface IntegerProduct {
   readonly node: Node;
+  /** In Q/DQ form: an integer product only if the runtime fuses it; what it leaves in this form it computes in float. */
+  readonly isDequantized: boolean;
   /** The left operand: codes 0..255, or -128..127. In Q/DQ form the runtime shifts the latter to 0..255 where it can. */
   readonly activation: 'uint8' | 'int8';
   /** Codes of an int8 right operand; null when it is computed in every run. */
@@ -79,7 +81,14 @@ function productOf(node: Node, form: ProductForm, { values, graph }: Surrounding
   if (form.dequantized && node.opType === 'Conv' && !isRequantized(node, graph)) return undefined;
   const rows = operands.map((operand) => rowsOf(node, form, values.codes(operand)));
   const weights = rows.every((each) => each !== null) ? rows : null;
-  const base = { node, activation, weights, largestCode: form.quantizes ? 255 : values.largestCode(node.inputs[form.activation] ?? null) };
+  const isDequantized = form.dequantized === true;
+  const base = {
+    node,
+    isDequantized,
+    activation,
+    weights,
+    largestCode: form.quantizes ? 255 : values.largestCode(node.inputs[form.activation] ?? null),
+  };
   return { ...base, widens: wideningOf(base, { node, form, weightTypes, dims: values.codes(operands[0] ?? null)?.dims ?? [] }) };
 }
 

@@ -192,6 +192,7 @@ describe('evaluate, benchmark and inspect', () => {
       metrics: { top1: 1, top5: 1, samples },
       reference: null,
       samples,
+      emulated: null,
     });
     const compared = await evaluate({ modelPath: of.modelPath, referencePath: of.modelPath, dataPath: of.dataPath, scratch: of.scratch });
     expect(compared.reference).toMatchObject({ metrics: { top1: 1 }, fidelity: { max_abs_error: 0, top1_agreement: 1 } });
