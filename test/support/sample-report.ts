@@ -60,6 +60,7 @@ export function sampleReport(over: Partial<CompressionReport> = {}): Compression
     created_at: '2026-11-27T09:12:44.120Z',
     recipe: { steps: [{ method: 'static-int8' }], gate: { max_metric_drop: 0.005, min_speedup: 1.5 } },
     target: 'x64',
+    saturation: { exact_on: ['x64', 'x64-vnni', 'arm64'], saturating: [], explanation: 'No pair of products can saturate.' },
     objective: 'latency',
     source: measurement,
     artifact: {

@@ -122,8 +122,8 @@ async function run(work: Work): Promise<CompressResult> {
     meter.begin('report', 'writing the report');
     const report = buildReport({
       plan: request.plan,
-      source: { files: sourceFiles, inspection: inspectModel(source) },
-      artifact: { files: artifactFiles, inspection: inspectModel(written) },
+      source: { files: sourceFiles, model: source, inspection: inspectModel(source) },
+      artifact: { files: artifactFiles, model: written, inspection: inspectModel(written) },
       samples: checked.samples,
       measurements,
       outcomes,

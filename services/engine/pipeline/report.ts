@@ -2,7 +2,9 @@
 import type { FidelityResult } from '../evaluation/fidelity.js';
 import type { Metrics } from '../evaluation/metrics.js';
 import type { ModelInspection } from '../inspection/index.js';
+import type { Model } from '../ir/index.js';
 import type { CalibrationSummary, LayerReport, MethodOutcome, NodeChange, Objective, Target } from '../method.js';
+import { describeSaturation, saturationReport } from '../quantization/saturation-report.js';
 import { isDisturbed, type Latency } from '../runtime/benchmark.js';
 import type { FusionReport } from '../runtime/fusion-report.js';
 import type { EvaluationSource } from './evaluation-source.js';
@@ -52,6 +54,13 @@ export interface LatencyConditions {
   readonly artifact_runs: number;
 }
 
+export interface SaturationSummary {
+  readonly exact_on: readonly Target[];
+  /** Nodes whose products can saturate on x64 without VNNI. */
+  readonly saturating: readonly string[];
+  readonly explanation: string;
+}
+
 export interface CompressionReport {
   readonly schema_version: number;
   readonly created_at: string;
@@ -71,6 +80,8 @@ export interface CompressionReport {
   readonly nodes: readonly NodeChange[];
   /** What is known of each quantized layer. */
   readonly layers: readonly LayerReport[];
+  /** On which targets every integer product of the artifact is exact, and which nodes keep it from being so everywhere. */
+  readonly saturation: SaturationSummary;
   /** null when no method of the recipe calibrated. */
   readonly calibration: CalibrationSummary | null;
   readonly warnings: readonly string[];
@@ -81,6 +92,7 @@ export interface CompressionReport {
 
 interface ReportedModel {
   readonly files: ModelFiles;
+  readonly model: Model;
   readonly inspection: ModelInspection;
 }
 
@@ -134,6 +146,7 @@ export function buildReport(parts: ReportParts): CompressionReport {
     fusion: measurements.fusion,
     nodes: parts.outcomes.flatMap(({ nodes }) => nodes),
     layers: parts.outcomes.flatMap(({ layers }) => layers ?? []),
+    saturation: saturationOf(parts.artifact.model),
     calibration: parts.outcomes.findLast(({ calibration }) => calibration)?.calibration ?? null,
     warnings: [
       ...parts.outcomes.flatMap(({ warnings }) => warnings ?? []),
@@ -143,6 +156,12 @@ export function buildReport(parts: ReportParts): CompressionReport {
     seconds: parts.seconds,
     environment: parts.environment,
   };
+}
+
+function saturationOf(model: Model): SaturationSummary {
+  const report = saturationReport(model);
+  const saturating = report.products.filter(({ saturates }) => saturates).map(({ node }) => node);
+  return { exact_on: report.exact_on, saturating, explanation: describeSaturation(report) };
 }
 
 function measured(
