@@ -58,8 +58,11 @@ function nearest({ rows, depth, bits }: LayerWeights, scales: Float32Array): Rou
   return { scales, codes: Int32Array.from(rows, (value, at) => codeOf(value, scales[Math.floor(at / depth)] ?? 1, limits)) };
 }
 
+/** Rounds of descent and refitting; the second still gains, later ones do not. */
+const REFITS = 3;
+
 function roundOnInputs(layer: LayerWeights, algorithm: RoundingAlgorithm, hessian: Float64Array): RoundedLayer {
-  const scales = scalesFor(layer, hessian);
+  let scales = scalesFor(layer, hessian);
   if (algorithm === 'hessian') return nearest(layer, scales);
   const limits = codeLimits(layer.bits);
   const columns = {
@@ -67,15 +70,50 @@ function roundOnInputs(layer: LayerWeights, algorithm: RoundingAlgorithm, hessia
     depth: layer.depth,
     weights: layer.rows,
     hessian,
+    ...limits,
     actOrder: true,
+    value: (code: number, row: number): number => code * (scales[row] ?? 1),
     quantize(value: number, row: number) {
       const scale = scales[row] ?? 1;
       const code = codeOf(value, scale, limits);
       return { code, value: code * scale };
     },
   };
-  const start = gptqRound(columns);
-  if (algorithm === 'gptq') return { codes: start, scales };
-  const value = (code: number, row: number): number => code * (scales[row] ?? 1);
-  return { codes: adaroundRound({ ...columns, ...limits, start, value }), scales };
+  let codes = gptqRound(columns);
+  scales = refitted(layer, codes, { scales, hessian });
+  if (algorithm === 'gptq') return { codes, scales };
+  for (let round = 0; round < REFITS; round += 1) {
+    codes = adaroundRound({ ...columns, start: codes });
+    scales = refitted(layer, codes, { scales, hessian });
+  }
+  return { codes, scales };
+}
+
+/** The best scales for given codes, by least squares: s = q^T H w / q^T H q. */
+function refitted(
+  { rows, channels, depth }: LayerWeights,
+  codes: Int32Array,
+  { scales, hessian }: { scales: Float32Array; hessian: Float64Array },
+): Float32Array {
+  return Float32Array.from({ length: channels }, (_, channel) => {
+    const [start, end] = [channel * depth, (channel + 1) * depth];
+    const products = symmetricProduct(hessian, Float64Array.from(codes.subarray(start, end)));
+    let [cross, square] = [0, 0];
+    for (const [k, product] of products.entries()) {
+      cross += product * (rows[start + k] ?? 0);
+      square += product * (codes[start + k] ?? 0);
+    }
+    const scale = cross / square;
+    return Number.isFinite(scale) && Math.fround(scale) !== 0 ? scale : (scales[channel] ?? 1);
+  });
+}
+
+/** H d */
+function symmetricProduct(h: Float64Array, d: Float64Array): Float64Array {
+  const n = d.length;
+  return d.map((_, i) => {
+    let sum = 0;
+    for (let j = 0; j < n; j += 1) sum += (h[i * n + j] ?? 0) * (d[j] ?? 0);
+    return sum;
+  });
 }

@@ -1,4 +1,5 @@
 /** Options of low-bit storage, as weight-only passes them on. */
+import type { Node } from '../../ir/index.js';
 import type { RoundingAlgorithm } from './layer-rounding.js';
 import type { StoredBits } from './stored-weight.js';
 
@@ -9,6 +10,8 @@ export interface LowBitOptions {
   readonly recurrentBits?: 4 | 8 | 32;
   /** The first and the last layer of the model keep 8 bits. Default true. */
   readonly protectEnds?: boolean;
+  /** The nodes that keep 8 bits, in place of the ends of the model as it is now. */
+  readonly ends?: ReadonlySet<Node>;
   /**
    * How weights are rounded below 8 bits. 'rtn' and 'mse' look at the weights alone; 'hessian', 'gptq' and 'adaround' need
    * samples. 'hqq', 'k-quant' and 'awq', which are for matrices in blocks, leave the choice to this method, as does no word:
@@ -19,4 +22,6 @@ export interface LowBitOptions {
   readonly opTypes?: readonly string[];
   /** Names of nodes to leave alone; * stands for any characters. */
   readonly exclude?: readonly string[];
+  /** Bits of single nodes by name, before everything else that decides about bits; 32 leaves the node. */
+  readonly layerBits?: ReadonlyMap<string, StoredBits | 32>;
 }

@@ -38,13 +38,13 @@ export function planStorage(model: Model, store: WeightStore, options: LowBitOpt
       else if (!('reason' in found)) layers.set(node, found);
     }
   }
-  const ends = options.protectEnds === false ? new Set<Node>() : endsOf(model.graph, store);
+  const ends = options.ends ?? (options.protectEnds === false ? new Set<Node>() : endsOf(model.graph, store));
   const weights = new Map<Constant, PlannedWeight>();
   for (const layer of layers.values()) {
     for (const constant of layer.weights) {
       const nodes = constant.value.consumers;
       const stranger = nodes.find((node) => !layers.has(node));
-      const bits = nodes.some((node) => ends.has(node)) ? 8 : bitsOf(layer, options);
+      const bits = chosenBits(nodes, options) ?? (nodes.some((node) => ends.has(node)) ? 8 : bitsOf(layer, options));
       const planned = { constant, nodes, kind: layer.kind, layout: channelLayout(layer.node, constant.tensor.dims), bits };
       if (stranger) left.set(layer.node, `its weight is shared with ${reportName(stranger)}, which stays float32`);
       else if (storedBytes(planned) + NODE_BYTES[bits] < constant.tensor.data.byteLength) weights.set(constant, planned);
@@ -58,14 +58,22 @@ export function planStorage(model: Model, store: WeightStore, options: LowBitOpt
 }
 
 /** Why a layer stays float32 by the recipe; null when it does not. */
-function refusalOf({ opTypes, exclude = [], convBits, recurrentBits }: LowBitOptions): (layer: StoredLayer) => string | null {
+function refusalOf({ opTypes, exclude = [], convBits, recurrentBits, layerBits }: LowBitOptions): (layer: StoredLayer) => string | null {
   const isExcluded = nameMatcher(exclude);
   return ({ node, kind }) => {
     if (opTypes && !opTypes.includes(node.opType)) return `op_types does not name ${node.opType}`;
     if (isExcluded(reportName(node))) return 'excluded by the recipe';
+    const chosen = layerBits?.get(reportName(node));
+    if (chosen !== undefined) return chosen === 32 ? 'stays float32, as it is most sensitive for its bytes' : null;
     if (kind === 'convolution' && convBits === 32) return 'conv_bits is 32';
     return kind === 'recurrent' && recurrentBits === 32 ? 'recurrent_bits is 32' : null;
   };
+}
+
+/** What was decided for the readers of a weight one by one: the most bits of any. */
+function chosenBits(nodes: readonly Node[], { layerBits }: LowBitOptions): StoredBits | undefined {
+  const chosen = nodes.flatMap((node) => layerBits?.get(reportName(node)) ?? []).filter((bits) => bits !== 32);
+  return chosen.length === 0 ? undefined : chosen.reduce((a, b) => (a > b ? a : b));
 }
 
 function bitsOf({ kind }: StoredLayer, { convBits = 8, recurrentBits = 8 }: LowBitOptions): StoredBits {
