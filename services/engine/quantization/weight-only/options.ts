@@ -1,5 +1,8 @@
 /** Options of weight-only, as the recipe writes them. */
 
+/** Bits by the name of the node in the report. */
+export type LayerBits = ReadonlyMap<string, 2 | 3 | 4 | 8 | 32>;
+
 export type WeightAlgorithm = 'rtn' | 'mse' | 'hqq' | 'k-quant' | 'gptq' | 'awq';
 
 export interface WeightOnlyOptions {
@@ -25,4 +28,6 @@ export interface WeightOnlyOptions {
   readonly protect_ends?: boolean;
   readonly op_types?: readonly string[];
   readonly exclude?: readonly string[];
+  /** Bits of single nodes by name, before everything else that decides about bits; 32 leaves the node. For mixed-precision, not for recipes. */
+  readonly layer_bits?: LayerBits;
 }

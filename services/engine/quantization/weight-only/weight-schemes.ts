@@ -1,6 +1,7 @@
 /** In which form each weight is to be stored, from the recipe, the readers of the weight and its shape. */
 import { elementCount, type Node } from '../../ir/index.js';
 import { bytesSaved } from '../int8-weights.js';
+import { reportName } from '../weight-store.js';
 import type { SharedWeight } from './block-layers.js';
 import type { BlockBits, BlockScheme } from './blocked-weights.js';
 import { packedByteLength } from './code-packing.js';
@@ -18,7 +19,19 @@ const NODE_TEXT_BYTES = 1024;
 const TOO_SMALL = 'its weight is so small that fewer bits would not make the file smaller';
 
 export function weightScheme(weight: SharedWeight, options: WeightOnlyOptions, ends: ReadonlySet<Node>): WeightScheme {
-  return weight.lookups.length > 0 ? tableScheme(weight, options) : productScheme(weight, options, ends);
+  const chosen = chosenBits(weight, options);
+  if (chosen === 32) return { kind: 'left', reason: 'stays float32, as it is most sensitive for its bytes' };
+  if (weight.lookups.length > 0)
+    return tableScheme(weight, chosen ? { ...options, bits: chosen, embedding_bits: chosen === 2 ? 4 : chosen } : options);
+  return chosen ? blocksIfSmaller(weight, schemeOf(options, chosen)) : productScheme(weight, options, ends);
+}
+
+/** What was decided for the readers of the weight one by one: the most bits of any; products have no form of 3 bits. */
+function chosenBits({ products, lookups }: SharedWeight, { layer_bits }: WeightOnlyOptions): BlockBits | 32 | undefined {
+  const chosen = [...products, ...lookups].flatMap(({ node }) => layer_bits?.get(reportName(node)) ?? []);
+  if (chosen.length === 0) return undefined;
+  const most = Math.max(...chosen);
+  return most === 32 ? 32 : most > 4 ? 8 : most > 2 ? 4 : 2;
 }
 
 function productScheme(weight: SharedWeight, options: WeightOnlyOptions, ends: ReadonlySet<Node>): WeightScheme {

@@ -23,7 +23,7 @@ export interface StoragePlan {
 }
 
 /** Bytes of the names and nodes that unpack one weight, roughly. */
-const NODE_BYTES: Readonly<Record<StoredBits, number>> = { 2: 500, 3: 500, 4: 500, 8: 250 };
+const NODE_BYTES = 250;
 
 export function planStorage(model: Model, store: WeightStore, options: LowBitOptions): StoragePlan {
   const left = new Map<Node, string>();
@@ -47,7 +47,7 @@ export function planStorage(model: Model, store: WeightStore, options: LowBitOpt
       const bits = chosenBits(nodes, options) ?? (nodes.some((node) => ends.has(node)) ? 8 : bitsOf(layer, options));
       const planned = { constant, nodes, kind: layer.kind, layout: channelLayout(layer.node, constant.tensor.dims), bits };
       if (stranger) left.set(layer.node, `its weight is shared with ${reportName(stranger)}, which stays float32`);
-      else if (storedBytes(planned) + NODE_BYTES[bits] < constant.tensor.data.byteLength) weights.set(constant, planned);
+      else if (storedBytes(planned) + NODE_BYTES < constant.tensor.data.byteLength) weights.set(constant, planned);
     }
   }
   for (const { node, weights: own } of layers.values()) {
