@@ -181,6 +181,9 @@ function measured(
   };
 }
 
+/** Below it, networks for detection and regression were seen to fail; classifiers may still agree. */
+const LOW_SQNR_DB = 15;
+
 function warningsOf(
   { measurements, samples, environment, plan }: ReportParts,
   { speedup, sizeRatio }: { speedup: number; sizeRatio: number },
@@ -195,6 +198,11 @@ function warningsOf(
   if (samples.inputs === 'generated')
     warnings.push('fidelity: measured on generated inputs; give a data set for numbers that stand for your data.');
   if (!samples.labelled) warnings.push('metrics: null, because no labels were given.');
+  if (fidelity && fidelity.sqnr_db !== null && fidelity.sqnr_db < LOW_SQNR_DB) {
+    warnings.push(
+      `fidelity: the outputs keep a signal to noise ratio of ${fidelity.sqnr_db.toFixed(1)} dB only; judge by your metric, or bound the loss (gate.max_metric_drop with labels, min_sqnr_db in a step).`,
+    );
+  }
   if (fidelity && fidelity.sqnr_db === null)
     warnings.push('fidelity: sqnr_db, cosine and max_abs_error are null, because no output holds finite floats.');
   if (fidelity && fidelity.top1_agreement === null)

@@ -4,6 +4,7 @@ import { type DenseLayer, denseLayer } from '../dense-layers.js';
 import { type Constant, reportName, type WeightStore } from '../weight-store.js';
 import { type ConvLayer, convLayer } from './conv-layers.js';
 import { integerKernel } from './integer-kernels.js';
+import { readersBounds, unbounded } from './saturating-readers.js';
 
 /** One operator of the integer part, with the nodes that vanish into it. */
 export interface IntegerUnit {
@@ -109,13 +110,11 @@ function betweenLayers(
   return { name: node.name, node, role: kernel.role, layer: null, inputs, constants, fixedRange, ...tail };
 }
 
-const unbounded = { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY };
-
 /** The Relu or Clip that alone reads what `node` makes. */
 function withActivation(node: Node, store: WeightStore, graph: Graph): Pick<IntegerUnit, 'activation' | 'bounds' | 'output'> {
   const output = node.outputs[0];
   if (!output) throw new Error(`node ${reportName(node)} has no output`);
-  const plain = { activation: null, bounds: unbounded, output };
+  const plain = { activation: null, bounds: readersBounds(output, graph), output };
   const [reader, another] = output.uses;
   if (!reader || another || store.isGraphOutput(output) || reader.node.graph !== graph || reader.index !== 0) return plain;
   const bounds = activationBounds(reader.node, store);

@@ -27,6 +27,8 @@ export interface LayerReportRequest {
 
 /** Enough for one decimal of a signal to noise ratio over the elements of a layer. */
 const SAMPLES = 4;
+/** Noise of single layers costs a run for each: what takes longer in all is left out of the report. */
+const LOCAL_NOISE_MS_MAX = 1500;
 const HISTOGRAM_BINS = 64;
 /** Larger models are reported without noise per layer: every layer costs a run, every output memory. */
 const LAYERS_MAX = 200;
@@ -85,14 +87,19 @@ type Noise = Pick<LayerReport, 'sqnr_db' | 'cosine' | 'sqnr_local_db'>;
 
 /** Noise of each layer alone, and with everything before it quantized, on a few samples. */
 async function measuredNoise(request: LayerReportRequest, context: MethodContext): Promise<Map<string, Noise>> {
-  const local = await localNoise(request, context);
-  const accumulated = await accumulatedNoise(request, context);
+  const { noise: accumulated, runMs } = await accumulatedNoise(request, context);
+  const samples = Math.min(SAMPLES, Math.floor(LOCAL_NOISE_MS_MAX / (runMs * request.units.length)));
+  const local = samples > 0 ? await localNoise(request, samples, context) : new Map<string, number>();
   return new Map(
     request.units.map(({ name }) => [name, { ...optional('sqnr_local_db', local.get(name)), ...accumulated.get(name) }] as const),
   );
 }
 
-async function localNoise({ float, units, parts }: LayerReportRequest, context: MethodContext): Promise<Map<string, number>> {
+async function localNoise(
+  { float, units, parts }: LayerReportRequest,
+  limit: number,
+  context: MethodContext,
+): Promise<Map<string, number>> {
   const { calibration } = context;
   if (!calibration) return new Map();
   const sites = layerSites(units, parts);
@@ -100,14 +107,17 @@ async function localNoise({ float, units, parts }: LayerReportRequest, context: 
   const switchable = await openSwitchable(float, sites, context, { observe: [...outputs.values()] });
   try {
     const quiet = { signal: context.signal, progress: () => undefined };
-    const found = await localSensitivity(switchable, sites, { samples: { source: calibration, limit: SAMPLES }, context: quiet, outputs });
+    const found = await localSensitivity(switchable, sites, { samples: { source: calibration, limit }, context: quiet, outputs });
     return new Map(found.map(({ site, sqnr_db }) => [site, sqnr_db] as const));
   } finally {
     await switchable.close();
   }
 }
 
-async function accumulatedNoise({ float, observable, units }: LayerReportRequest, context: MethodContext): Promise<Map<string, Noise>> {
+async function accumulatedNoise(
+  { float, observable, units }: LayerReportRequest,
+  context: MethodContext,
+): Promise<{ noise: Map<string, Noise>; runMs: number }> {
   const names = units.map(({ output }) => output.name);
   const reference = await context.runtime.open(withOutputs(float, names));
   const artifact = await context.runtime.open(withOutputs(observable, names)).catch(async (error: unknown) => {
@@ -115,16 +125,20 @@ async function accumulatedNoise({ float, observable, units }: LayerReportRequest
     throw error;
   });
   const sums = new Map(units.map(({ name }) => [name, new FidelityAccumulator()] as const));
+  let runMs = Number.POSITIVE_INFINITY;
   try {
     for await (const run of context.calibration?.runs(1, SAMPLES) ?? []) {
-      const [expected, actual] = [await reference.run(run.feeds, names), await artifact.run(run.feeds, names)];
+      const before = performance.now();
+      const expected = await reference.run(run.feeds, names);
+      runMs = Math.min(runMs, performance.now() - before);
+      const actual = await artifact.run(run.feeds, names);
       for (const { name, output } of units) addOutput(sums.get(name), { name: output.name, expected, actual, run });
     }
   } finally {
     await reference.close();
     await artifact.close();
   }
-  return new Map([...sums].map(([name, sum]) => [name, noiseFields(sum)] as const));
+  return { noise: new Map([...sums].map(([name, sum]) => [name, noiseFields(sum)] as const)), runMs };
 }
 
 interface OutputPair {
