@@ -188,7 +188,7 @@ function withRoomForBias(
 }
 
 /** q = round(b / (s_x s_w[c])), clipped to int32; the product is a float32, as the runtime multiplies it. */
-function biasCodes(bias: Float32Array, scales: Float32Array, inputScale: number): Int32Array {
+export function biasCodes(bias: Float32Array, scales: Float32Array, inputScale: number): Int32Array {
   return Int32Array.from(bias, (value, channel) => {
     const scale = biasScale(inputScale, scales, channel);
     return Math.max(-(2 ** 31), Math.min(2 ** 31 - 1, roundHalfToEven(value / scale)));

@@ -81,16 +81,6 @@ export function writableUnits(units: readonly IntegerUnit[], { parameters, codes
   );
 }
 
-/** The integer form of `model` that computes the named units on codes. */
-export function formOf(
-  model: Model,
-  names: ReadonlySet<string>,
-  { options, parts }: { options: StaticInt8Options; parts: QuantizedParts },
-): IntegerForm {
-  const units = writableUnits(searchUnits(model, options).units, parts).filter(({ name }) => names.has(name));
-  return integerForm(model.graph, units, parts.ranks);
-}
-
 /** Writes the named units into `model` itself. */
 export function writeUnits(
   model: Model,

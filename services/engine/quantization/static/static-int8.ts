@@ -6,6 +6,7 @@ import { NameAuthority } from '../../ir/name-authority.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
 import { upgradeOpset } from '../../passes/opset-upgrade.js';
 import { poolSpatialMeans } from '../../passes/spatial-mean-pooling.js';
+import { equalizeLayers } from '../cross-layer-equalization.js';
 import { reportName } from '../weight-store.js';
 import { activationRanges } from './activation-ranges.js';
 import { boundLoss } from './bounded-loss.js';
@@ -15,6 +16,7 @@ import { layerReports } from './layer-reports.js';
 import { layerRoundings } from './layer-roundings.js';
 import { observe } from './observed-tensors.js';
 import type { StaticInt8Options } from './options.js';
+import { correctSequentially } from './sequential-bias.js';
 import { candidate, quantizeLayers, searchUnits, writableUnits, writeUnits } from './static-candidate.js';
 import { storeFloatLayers } from './stored-layers.js';
 import { placeUnits, type UnitPlacement } from './unit-placement.js';
@@ -37,14 +39,16 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
       'recipe_invalid',
       'static-int8 needs calibration samples: give a data set of typical inputs (--data, or data.calibration_id).',
     );
-  const prepared = prepare(model, neededOpset(options));
+  const prepared = [...prepare(model, neededOpset(options)), ...(options.equalize ? equalizeLayers(model) : [])];
   const observed = await observe(model, { options, samples, context });
   const search = searchUnits(model, options);
   const parameters = activationRanges({ units: search.units, calibrated: observed.ranges, options });
   const roundings = await layerRoundings(model, { units: search.units, rounding: options.rounding ?? 'nearest', samples }, context);
   const codes = quantizeLayers(search.units, { parameters, statistics: observed.statistics, roundings, options, context });
-  const parts = { parameters, codes, ranks: observed.ranks };
-  const form = integerForm(model.graph, writableUnits(search.units, parts), observed.ranks);
+  const rounded = { parameters, codes, ranks: observed.ranks };
+  const form = integerForm(model.graph, writableUnits(search.units, rounded), observed.ranks);
+  const sequential = { model, units: form.units, options, parts: rounded, samples };
+  const parts = options.bias_correction === 'sequential' ? { ...rounded, codes: await correctSequentially(sequential, context) } : rounded;
   const placement = await placeUnits(model, { units: form.units, options, parts, sizes: observed.sizes }, context);
   const bounded = await boundLoss({ model, units: form.units, names: placement.names, options, parts }, context);
   const float = cloneModel(model);
