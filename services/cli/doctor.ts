@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { Command } from 'commander';
-import type { DiagnosedFinding, DiagnoseResult, ModelDiagnosis, RepairResult } from '#engine';
+import type { DiagnosedFinding, DiagnoseResult, MeasuredModel, ModelDiagnosis, RepairResult } from '#engine';
 import { interruptible } from './interruption.js';
 import { printResult } from './print-result.js';
 import { progressBar } from './progress-bar.js';
@@ -91,14 +91,22 @@ function kindLines(kind: string, found: readonly DiagnosedFinding[]): string[] {
   return lines;
 }
 
-function repairLines({ path, repaired, warnings, after, latency }: RepairResult, before: ModelDiagnosis): string[] {
-  const speed = latency.before.median_ms / latency.after.median_ms;
+function repairLines({ path, repaired, warnings, after, measured }: RepairResult, before: ModelDiagnosis): string[] {
   return [
     `repaired: ${repaired.length} repairs, written to ${path}`,
     `on codes: ${before.runtime?.integer ?? 0} nodes before, ${after.runtime?.integer ?? 0} after; ` +
       `left in float: ${before.runtime?.unfused.length ?? 0} before, ${after.runtime?.unfused.length ?? 0} after`,
-    `latency: ${formatMilliseconds(latency.before.median_ms)} before, ${formatMilliseconds(latency.after.median_ms)} after, ${significant(speed)}x`,
+    ...(measured ? measuredLines(measured.before, measured.after) : []),
     after.saturation.sentence,
     ...warnings.map((warning) => `warning: ${warning}`),
+  ];
+}
+
+function measuredLines(before: MeasuredModel, after: MeasuredModel): string[] {
+  const [slow, fast] = [before.latency.median_ms, after.latency.median_ms];
+  return [
+    `latency: ${formatMilliseconds(slow)} before, ${formatMilliseconds(fast)} after, ${significant(slow / fast)}x`,
+    'largest difference between the fused answer of this processor and that of the file itself: ' +
+      `${significant(before.fused_difference)} before, ${significant(after.fused_difference)} after`,
   ];
 }

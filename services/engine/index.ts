@@ -8,15 +8,9 @@ export type { NodeChange, Target } from './method.js';
 export { encodeModel } from './onnx/index.js';
 export { type BenchmarkRequest, type BenchmarkResult, benchmark } from './pipeline/benchmark.js';
 export { type CompressRequest, type CompressResult, compress } from './pipeline/compress.js';
-export {
-  type DiagnosedFinding,
-  type DiagnoseRequest,
-  type DiagnoseResult,
-  diagnose,
-  type ModelDiagnosis,
-  type RepairResult,
-} from './pipeline/diagnose.js';
+export { type DiagnoseRequest, type DiagnoseResult, diagnose, type MeasuredModel, type RepairResult } from './pipeline/diagnose.js';
 export { type EvaluateRequest, type EvaluateResult, evaluate } from './pipeline/evaluate.js';
+export type { DiagnosedFinding, ModelDiagnosis } from './pipeline/examine-model.js';
 export type { GateCheck, GateResult } from './pipeline/gate.js';
 export { type InspectRequest, type InspectResult, inspect } from './pipeline/inspect.js';
 export type { CompressionPlan, CompressionStep, MethodName, MetricName, QualityGate } from './pipeline/plan.js';

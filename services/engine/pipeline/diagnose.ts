@@ -1,23 +1,16 @@
-/** The doctor: what is wrong with a quantized model, why the runtime leaves nodes in float, on which processors it saturates, and the repair. */
+/** The doctor: why a quantized model is slow or answers differently, and the repair that is proved equal: what `lathe doctor` prints. */
 import { openDataset } from '../data/dataset.js';
 import { EngineError } from '../engine-errors.js';
-import { type QuantizationState, quantizationState } from '../inspection/index.js';
-import type { Model } from '../ir/index.js';
+import { float32Values, type Model, type Tensor } from '../ir/index.js';
 import { verifyModel } from '../ir/verify-graph.js';
-import type { MethodContext, MethodOutcome, NodeChange, Target } from '../method.js';
+import type { MethodContext, NodeChange, RunSource } from '../method.js';
 import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
-import {
-  describeSaturation,
-  diagnoseModel,
-  type Finding,
-  type ProductSaturation,
-  repairQdq,
-  saturationReport,
-} from '../quantization/index.js';
+import { repairQdq } from '../quantization/index.js';
 import { type Latency, measureLatencies } from '../runtime/benchmark.js';
+import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
+import { examineModel, loadableCopy, type ModelDiagnosis } from './examine-model.js';
 import { repairSamples } from './repair-samples.js';
-import { type RuntimeView, viewOfRuntime } from './runtime-view.js';
 
 export interface DiagnoseRequest {
   readonly modelPath: string;
@@ -34,28 +27,15 @@ export interface DiagnoseRequest {
   onProgress?(fraction: number, message: string): void;
 }
 
-export interface DiagnosedFinding extends Finding {
-  /** For findings of effect 'float': whether the runtime of this machine does leave one of the nodes in float. null when it was not asked. */
-  readonly confirmed: boolean | null;
-}
-
-export interface ModelDiagnosis {
-  readonly quantization: QuantizationState;
-  readonly findings: readonly DiagnosedFinding[];
-  /** null with `refusal` when the runtime does not load the model. */
-  readonly runtime: RuntimeView | null;
-  readonly refusal: string | null;
-  /** Nodes that the runtime leaves in float without a finding that says why. */
-  readonly unexplained: readonly string[];
-  readonly saturation: {
-    readonly sentence: string;
-    readonly exact_on: readonly Target[];
-    readonly saturating: readonly ProductSaturation[];
-  };
-}
-
 export interface DiagnoseResult extends ModelDiagnosis {
   readonly repair: RepairResult | null;
+}
+
+/** One model on this machine. */
+export interface MeasuredModel {
+  readonly latency: Latency;
+  /** Largest absolute difference of any float output to the same file without the runtime's optimizer: what fusing changes, saturation included. */
+  readonly fused_difference: number;
 }
 
 export interface RepairResult {
@@ -64,47 +44,24 @@ export interface RepairResult {
   readonly warnings: readonly string[];
   /** The repaired model, examined in the same way. */
   readonly after: ModelDiagnosis;
-  /** Measured in turns on this machine. */
-  readonly latency: { readonly before: Latency; readonly after: Latency };
+  /** Before and after, latencies taken in turns; null when nothing was repaired. */
+  readonly measured: { readonly before: MeasuredModel; readonly after: MeasuredModel } | null;
 }
 
 const LATENCY_BUDGET_MS = 1500;
+/** Samples on which fused and unfused outputs are compared. */
+const COMPARED_SAMPLES = 8;
 
 /** Throws EngineError when the file is no model, when the model is to be repaired and does not run, or when data do not fit. */
 export async function diagnose(request: DiagnoseRequest): Promise<DiagnoseResult> {
   const runtime = createOrtRuntime({ scratch: request.scratch, ...(request.threads ? { threads: request.threads } : {}) });
   const model = decodeModelFile(request.modelPath);
   request.onProgress?.(0, 'examining the model');
-  const before = await examine(model, runtime, request);
+  const before = await examineModel(model, runtime, request.scratch);
   if (!request.fixPath) return { ...before, repair: null };
   if (before.refusal !== null)
     throw new EngineError('model_unsupported', `The model cannot be repaired, because it does not run: ${before.refusal}`);
   return { ...before, repair: await repair(model, request.fixPath, { request, runtime }) };
-}
-
-async function examine(model: Model, runtime: OrtRuntime, { scratch }: DiagnoseRequest): Promise<ModelDiagnosis> {
-  const seen = await viewOfRuntime(runtime, model, scratch);
-  const view = 'refusal' in seen ? null : seen;
-  const left = new Set(view?.unfused.map(({ node }) => node));
-  const inFloat = new Set([...left, ...(view?.islands ?? [])]);
-  const findings = diagnoseModel(model).map((finding) => ({
-    ...finding,
-    confirmed: view && finding.effect === 'float' ? finding.affects.some((node) => inFloat.has(node)) : null,
-  }));
-  const explained = new Set(findings.filter(({ effect }) => effect !== 'harmless').flatMap(({ affects }) => affects));
-  const report = saturationReport(model);
-  return {
-    quantization: quantizationState(model),
-    findings,
-    runtime: view,
-    refusal: 'refusal' in seen ? seen.refusal : null,
-    unexplained: [...left].filter((node) => !explained.has(node)),
-    saturation: {
-      sentence: describeSaturation(report),
-      exact_on: report.exact_on,
-      saturating: report.products.filter(({ saturates }) => saturates),
-    },
-  };
 }
 
 interface Work {
@@ -113,47 +70,82 @@ interface Work {
 }
 
 async function repair(model: Model, path: string, { request, runtime }: Work): Promise<RepairResult> {
-  const dataset = request.dataPath
-    ? await openDataset({ path: request.dataPath, scratch: request.scratch }, await inputsOf(model, runtime))
-    : undefined;
+  const { scratch, dataPath, only } = request;
+  const dataset = dataPath ? await openDataset({ path: dataPath, scratch }, await inputsOf(model, runtime)) : undefined;
   const context: MethodContext = {
     target: 'x64',
     objective: 'latency',
     runtime,
-    scratch: request.scratch,
+    scratch,
     ...(dataset ? { calibration: dataset } : {}),
     signal: request.signal ?? new AbortController().signal,
     progress: (fraction, message) => request.onProgress?.(0.1 + 0.6 * fraction, message),
   };
   try {
-    const samples = await repairSamples(model, context);
-    const outcome: MethodOutcome = await repairQdq(model, request.only ? { only: request.only } : {}, { ...context, calibration: samples });
+    const calibration = await repairSamples(model, context);
+    const source = loadableCopy(model);
+    const { nodes, warnings = [] } = await repairQdq(model, only ? { only } : {}, { ...context, calibration });
     verifyModel(model);
     encodeModelFile(model, path);
+    const written = decodeModelFile(path);
+    const after = await examineModel(written, runtime, scratch);
+    const repaired = nodes.filter(({ action }) => action !== 'left');
+    const result = loadableCopy(written);
     request.onProgress?.(0.7, 'measuring, in turns');
-    const after = await examine(decodeModelFile(path), runtime, request);
-    const latency = await latencies([request.modelPath, path], { samples, context, runtime });
-    const repaired = outcome.nodes.filter(({ action }) => action !== 'left');
-    return { path, repaired, warnings: outcome.warnings ?? [], after, latency };
+    const measured = source && result && repaired.length > 0 ? await measure([source, result], calibration, { context, runtime }) : null;
+    return { path, repaired, warnings, after, measured };
   } finally {
     await dataset?.close();
   }
 }
 
-async function inputsOf(model: Model, runtime: OrtRuntime) {
-  const session = await runtime.open(model);
+async function inputsOf(model: Model, runtime: OrtRuntime): Promise<readonly InputOutputInfo[]> {
+  const session = await runtime.open(model, { optimization: 'disabled' });
   await session.close();
   return session.inputs;
 }
 
-async function latencies(
-  paths: readonly string[],
-  { samples, context, runtime }: { samples: Awaited<ReturnType<typeof repairSamples>>; context: MethodContext; runtime: OrtRuntime },
-): Promise<RepairResult['latency']> {
+async function measure(
+  models: readonly Model[],
+  samples: RunSource,
+  { context, runtime }: { context: MethodContext; runtime: OrtRuntime },
+): Promise<RepairResult['measured']> {
+  const differences: number[] = [];
+  for (const model of models) differences.push(await fusedDifference(model, samples, runtime));
   for await (const { feeds } of samples.runs(1, 1)) {
-    const subjects = paths.map((model) => ({ model, feeds }));
-    const [before, after] = await measureLatencies(runtime, subjects, { budgetMs: LATENCY_BUDGET_MS, signal: context.signal });
+    const subjects = models.map((model) => ({ model, feeds }));
+    const latencies = await measureLatencies(runtime, subjects, { budgetMs: LATENCY_BUDGET_MS, signal: context.signal });
+    const [before, after] = latencies.map((latency, at) => ({ latency, fused_difference: differences[at] ?? Number.NaN }));
     if (before && after) return { before, after };
   }
-  throw new RangeError('latencies: one for each model');
+  return null;
+}
+
+async function fusedDifference(model: Model, samples: RunSource, runtime: OrtRuntime): Promise<number> {
+  const plain = await runtime.open(model, { optimization: 'disabled' });
+  try {
+    const fused = await runtime.open(model);
+    try {
+      let largest = 0;
+      for await (const { feeds } of samples.runs(1, COMPARED_SAMPLES)) {
+        largest = Math.max(largest, largestDifference(await plain.run(feeds), await fused.run(feeds)));
+      }
+      return largest;
+    } finally {
+      await fused.close();
+    }
+  } finally {
+    await plain.close();
+  }
+}
+
+function largestDifference(a: ReadonlyMap<string, Tensor>, b: ReadonlyMap<string, Tensor>): number {
+  let largest = 0;
+  for (const [name, tensor] of a) {
+    const other = b.get(name);
+    if (tensor.dataType !== 'float32' || other?.dataType !== 'float32') continue;
+    const values = float32Values(other);
+    for (const [at, value] of float32Values(tensor).entries()) largest = Math.max(largest, Math.abs(value - (values[at] ?? 0)));
+  }
+  return largest;
 }

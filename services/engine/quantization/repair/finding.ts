@@ -10,6 +10,7 @@ export const findingKinds = [
   'redundant-activation',
   'activation-range',
   'activation-between',
+  'omitted-permutation',
   'unfolded-weight',
   'transposed-weight',
   'embedding-dequantize',

@@ -82,7 +82,7 @@ export class QuantizedGraph {
     const made = this.store.newValue(`${stem}_dequantized`);
     const own = axis === undefined ? {} : { axis: attributeOf.int(axis) };
     const conversion = this.store.newNode(
-      { opType: 'DequantizeLinear', inputs: operands, outputs: [made], attributes: { ...attributes, ...own } },
+      { opType: 'DequantizeLinear', inputs: withoutOmittedEnd(operands), outputs: [made], attributes: { ...attributes, ...own } },
       made.name,
     );
     if (!node.graph) throw new Error(`${node.opType} "${node.name}" is in no graph`);
@@ -197,6 +197,11 @@ function integers(tensor: Tensor | undefined): readonly number[] | undefined {
     // 4-bit and float8 zero points: no rule computes with them.
     return undefined;
   }
+}
+
+/** An omitted last input is left away: an empty name in its place keeps the runtime from fusing. */
+export function withoutOmittedEnd(inputs: readonly (Value | null)[]): readonly (Value | null)[] {
+  return inputs.slice(0, inputs.findLastIndex((input) => input !== null) + 1);
 }
 
 /** True when both conversions have the same constant parameters per tensor and the same type of codes. */

@@ -3,6 +3,7 @@ import type { FindingKind, Rule } from './finding.js';
 import { activationBetween, activationRange, redundantActivation } from './rules/activations.js';
 import { biasScale, floatBias } from './rules/bias.js';
 import { embeddingDequantize } from './rules/embedding-dequantize.js';
+import { omittedPermutation } from './rules/omitted-permutation.js';
 import { conflictingPairs, movableCodes, noIntegerKernel, repeatedPair } from './rules/pairs.js';
 import { missingZeroPoint, perChannelActivation, typeMismatch, unfusableType, varyingParameters } from './rules/parameters.js';
 import {
@@ -19,6 +20,7 @@ import { signedActivations } from './rules/signed-activations.js';
 import { tiedWeight, transposedWeight, unfoldedWeight, weightOnlyConv } from './rules/stored-weights.js';
 
 export const rules: { readonly [Kind in FindingKind]: Rule } = {
+  'omitted-permutation': omittedPermutation,
   'unfolded-weight': unfoldedWeight,
   'transposed-weight': transposedWeight,
   'tied-weight': tiedWeight,

@@ -2,7 +2,7 @@
 import { attributeOf, intAttribute, type Node, type Tensor, type Value } from '../../../ir/index.js';
 import type { Constant } from '../../weight-store.js';
 import type { Diagnosis, Rule } from '../finding.js';
-import type { Conversion, QuantizedGraph } from '../quantized-graph.js';
+import { type Conversion, type QuantizedGraph, withoutOmittedEnd } from '../quantized-graph.js';
 
 /** TensorProto.DataType of float32, as Cast takes it. */
 const FLOAT32 = 1;
@@ -60,7 +60,7 @@ function lookUpCodes(node: Node, table: Table, graph: QuantizedGraph): void {
   const { attributes } = table.node;
   node.setOutput(0, null);
   if (table.isPerTensor || axis > 0) {
-    const inputs = [codes, scale, zeroPoint];
+    const inputs = withoutOmittedEnd([codes, scale, zeroPoint]);
     const own = table.isPerTensor ? {} : { axis: attributeOf.int(axis - rank) };
     node.graph.insertBefore(
       node,

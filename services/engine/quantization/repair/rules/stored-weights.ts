@@ -88,7 +88,7 @@ function transposeOf(node: Node, graph: QuantizedGraph): Diagnosis[] | undefined
       effect: 'float',
       repairable: 'exact',
       repair: { proof: 'equal', apply },
-      sentence: `It transposes the weight "${weight.input.name}" behind its DequantizeLinear: what reads it finds no DequantizeLinear and computes in float.`,
+      sentence: `It transposes the weight "${weight.input.name}" behind its DequantizeLinear: what reads it finds no DequantizeLinear and computes in float (1.30 mends this for 8-bit codes with a single reader).`,
       instead: 'The codes are stored transposed.',
     },
   ];
@@ -100,7 +100,7 @@ function gemmOf(node: Node, graph: QuantizedGraph): Diagnosis[] | undefined {
   if (!weight || graph.dequantizer(node.inputs[0])) return undefined;
   const apply = () => {
     readTransposed(node, 1, { weight, order: [1, 0], graph });
-    node.attributes.set('transB', attributeOf.int(0));
+    node.attributes.delete('transB');
     return [];
   };
   return [
@@ -138,27 +138,28 @@ function readTransposed(
   });
 }
 
-/** MatMul on a dequantized weight that others read, too. */
+/** Products with float activations on stored codes, or on a scale, that others read, too. */
 export const tiedWeight: Rule = {
-  title: 'One dequantized weight read by several products with float activations.',
+  title: 'A quantized weight that several products with float activations share.',
   examine: (graph) =>
     graph.conversions.flatMap((conversion): Diagnosis[] => {
       const weight = graph.dequantizedConstant(conversion.output);
       const uses = conversion.output.uses.filter(({ node, index }) => isWeightOnlyProduct(node, index, graph));
-      if (!weight || weight.node !== conversion.node || uses.length === 0 || conversion.output.uses.length < 2) return [];
+      const shares = [weight?.input, weight?.scale].some((value) => (value?.uses.length ?? 0) > 1) || conversion.output.uses.length > 1;
+      if (!weight || weight.node !== conversion.node || uses.length === 0 || !shares) return [];
       const apply = () => {
-        for (const { node, index } of uses.slice(conversion.output.uses.length === uses.length ? 1 : 0))
-          duplicate(node, index, { weight, graph });
+        for (const { node, index } of uses) readCopy(node, index, { weight, graph });
         return [];
       };
       return [
         {
           node: conversion.node,
-          effect: 'slow',
-          repairable: 'exact',
+          effect: 'float',
+          repairable: 'on-request',
           repair: { proof: 'equal', apply },
-          sentence: `${conversion.output.uses.length} nodes read the weight "${conversion.input.name}" through one DequantizeLinear: the runtime then dequantizes it in every run.`,
-          instead: 'Each reader gets a DequantizeLinear of its own over the same stored codes.',
+          sentence: `Others read the codes or the scale of the weight "${conversion.input.name}", too: the runtime then has no MatMulNBits for it and dequantizes it in every run.`,
+          instead:
+            'Use MatMulNBits (com.microsoft), whose packed weight may be shared; or ask for this kind: each product gets codes and scales of its own, as many bytes again.',
         },
       ];
     }),
@@ -168,9 +169,12 @@ function isWeightOnlyProduct(node: Node, index: number, graph: QuantizedGraph): 
   return node.domain === '' && (node.opType === 'MatMul' || node.opType === 'Gemm') && index === 1 && !graph.dequantizer(node.inputs[0]);
 }
 
-function duplicate(node: Node, index: number, { weight, graph }: { weight: StoredWeight; graph: QuantizedGraph }): void {
-  const attributes = Object.fromEntries(weight.node.attributes);
-  graph.insertDequantize(node, index, { operands: weight.node.inputs, attributes });
+function readCopy(node: Node, index: number, { weight, graph }: { weight: StoredWeight; graph: QuantizedGraph }): void {
+  const operands = weight.node.inputs.map((value) => {
+    const tensor = graph.store.constant(value)?.tensor;
+    return tensor ? graph.addConstant(node, 'own_weight', tensor) : value;
+  });
+  graph.insertDequantize(node, index, { operands, attributes: Object.fromEntries(weight.node.attributes) });
 }
 
 export const weightOnlyConv: Rule = {
