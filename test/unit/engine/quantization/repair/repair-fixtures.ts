@@ -21,7 +21,7 @@ export function removeScratch(): void {
   rmSync(scratch, { recursive: true, force: true });
 }
 
-const context: MethodContext = {
+const blank: MethodContext = {
   target: 'x64',
   runtime,
   scratch,
@@ -29,6 +29,11 @@ const context: MethodContext = {
   signal: new AbortController().signal,
   progress() {},
 };
+
+/** A context with samples for `model`. */
+export async function context(model: Model): Promise<MethodContext> {
+  return { ...blank, calibration: await repairSamples(model, blank) };
+}
 
 export function findings(model: Model, kind: FindingKind): Finding[] {
   return diagnoseModel(model).filter((finding) => finding.kind === kind);
@@ -50,8 +55,7 @@ export interface Repaired {
 
 export async function repaired(source: Model, only?: readonly FindingKind[]): Promise<Repaired> {
   const model = cloneModel(source);
-  const calibration = await repairSamples(source, context);
-  const outcome = await repairQdq(model, only ? { only } : {}, { ...context, calibration });
+  const outcome = await repairQdq(model, only ? { only } : {}, await context(source));
   verifyModel(model);
   const [before, after] = [await outputs(source), await outputs(model)];
   return { model, outcome, difference: largestDifference(before, after) };
@@ -62,7 +66,7 @@ export async function outputs(
   optimization: 'disabled' | 'all' = 'disabled',
   config: Record<string, string> = {},
 ): Promise<Tensor[]> {
-  const samples = await repairSamples(model, context);
+  const samples = await repairSamples(model, blank);
   const session = await runtime.open(model, { optimization, config });
   const results: Tensor[] = [];
   try {
