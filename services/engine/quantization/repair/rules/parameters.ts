@@ -41,22 +41,27 @@ function addZeroPoint({ node, scale, codeType }: Conversion, graph: QuantizedGra
   node.attributes.delete('output_dtype');
 }
 
+/** Operators that compute take varying parameters (seen in 1.30); those that only move values must see them equal before the model runs. */
 export const varyingParameters: Rule = {
-  title: 'A scale or zero point that is no constant.',
+  title: 'A scale or zero point that is no constant, around an operator that only moves values.',
   examine: (graph) =>
-    graph.conversions.flatMap(({ node, scale, zeroPoint }): Diagnosis[] => {
-      const varying = [scale, zeroPoint].find((value) => value && !graph.isFoldable(value));
-      if (!varying || varying.producer?.opType === 'DynamicQuantizeLinear') return [];
+    graph.nodes.flatMap((node): Diagnosis[] => {
+      if (!integerForm(node)?.moves) return [];
+      const around = [graph.dequantizedActivation(node.inputs[0]), tailOf(node, graph).quantizer];
+      const varying = around
+        .flatMap((each) => (each ? [each.scale, each.zeroPoint] : []))
+        .find((value) => value && !graph.isFoldable(value));
+      if (!varying || around.some((each) => each === undefined) || varying.producer?.opType === 'DynamicQuantizeLinear') return [];
       const isInput = graph.model.graph.isInput(varying);
       return [
         {
           node,
           effect: 'float',
           repairable: 'no',
-          sentence: `Its parameter "${varying.name}" is ${isInput ? 'an input of the model, even if it has a default' : 'computed in every run'}: the runtime fuses constants only.`,
+          sentence: `The parameter "${varying.name}" around it is ${isInput ? 'an input of the model, even if it has a default' : 'computed in every run'}: the runtime moves codes only where it knows that they mean the same on both sides.`,
           instead: isInput
             ? 'Remove it from the inputs of the model, so that its default is a constant.'
-            : 'Store the scale as a constant, or use DynamicQuantizeLinear.',
+            : 'Store the scale as a constant, or leave out the pair behind the operator.',
         },
       ];
     }),

@@ -47,8 +47,9 @@ const leftInFloat: Readonly<Partial<Record<FindingKind, Model>>> = {
   'varying-parameters': between((model) => {
     const scale = model.input('s', []);
     const zero = model.constant('z', codes('uint8', [], [0]));
-    const y = model.node('DequantizeLinear', [model.node('QuantizeLinear', [model.input('y', [1, 4, 6, 6]), scale, zero]), scale, zero]);
-    return model.pair(conv(model, y), u8);
+    const pair = (value: string): string =>
+      model.node('DequantizeLinear', [model.node('QuantizeLinear', [value, scale, zero]), scale, zero]);
+    return pair(model.node('Flatten', [pair(model.input('y', [1, 4, 6, 6]))]));
   }),
   'mover-parameters': between((model, x) =>
     model.pair(model.node('MaxPool', [x], { attributes: { kernel_shape: attributeOf.ints([2, 2]) } }), { scale: 0.07 }),
