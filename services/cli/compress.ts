@@ -15,6 +15,7 @@ interface CompressOptions {
   readonly recipe: string;
   readonly data?: string;
   readonly eval?: string;
+  readonly calibrationCache?: string;
   readonly out: string;
   readonly json?: boolean;
 }
@@ -26,6 +27,7 @@ export function compressCommand(): Command {
     .requiredOption('--recipe <name|file>', 'preset (lathe methods lists them) or recipe as a .json file')
     .option('--data <file>', '.npz with unlabelled samples for methods that need them; arrays named as the inputs')
     .option('--eval <file>', '.npz with samples, and optional "labels", to measure fidelity and accuracy on')
+    .option('--calibration-cache <dir>', 'folder to keep calibration results in, for the next run with the same model, data and recipe')
     .requiredOption('--out <dir>', 'folder for model.onnx, report.json and report.html')
     .option('--json', 'print the report as one JSON document')
     .addHelpText(
@@ -57,6 +59,7 @@ async function run(model: string, options: CompressOptions): Promise<CompressRes
           plan,
           ...(options.data === undefined ? {} : { calibration: resolve(options.data) }),
           ...(options.eval === undefined ? {} : { evaluation: resolve(options.eval) }),
+          ...(options.calibrationCache === undefined ? {} : { calibrationCache: resolve(options.calibrationCache) }),
           outDir: resolve(options.out),
           scratch,
           signal,

@@ -112,6 +112,12 @@ export interface AccuracyJudge {
   drop(candidate: Model): Promise<number>;
 }
 
+export interface CalibrationCache {
+  /** undefined when nothing is kept under this key. */
+  get(key: string): Promise<string | undefined>;
+  put(key: string, text: string): Promise<void>;
+}
+
 export interface MethodContext {
   readonly target: Target;
   readonly runtime: Runtime;
@@ -122,8 +128,8 @@ export interface MethodContext {
   readonly calibration?: RunSource;
   /** Present when the gate bounds the loss of a metric and the evaluation set has labels. */
   readonly judge?: AccuracyJudge;
-  /** Folder in which calibration results are kept between jobs; absent when nothing is to be kept. */
-  readonly calibrationCache?: string;
+  /** Calibration results of this model, data and recipe; absent when nothing is to be kept. */
+  readonly calibrationCache?: CalibrationCache;
   /** Aborted on cancellation or timeout; long loops call throwIfAborted(). */
   readonly signal: AbortSignal;
   /** `fraction` of this method done, 0 to 1. */

@@ -1,10 +1,10 @@
 /** Runs samples through a float model and chooses a range for every wanted tensor: streaming, in bounded memory. */
 import { EngineError } from '../engine-errors.js';
-import type { Model } from '../ir/index.js';
+import type { Model, Value } from '../ir/index.js';
 import type { CalibrationSummary, MethodContext, RunSource, ValueHistogram } from '../method.js';
 import type { CalibrationOptions } from './options.js';
 import { chooseRange, histogramMethods } from './range-choice.js';
-import { planReadings } from './reading-plan.js';
+import { planReadings, type ReadingRequest } from './reading-plan.js';
 import { RunObserver, surveyDims } from './run-observer.js';
 import { isBatchable, wantedBatch } from './sample-batch.js';
 import { RangeStability } from './stability.js';
@@ -20,6 +20,8 @@ export interface CalibrationRequest {
   readonly context: MethodContext;
   /** Tensors for which per-channel statistics are wanted, with the channel axis. */
   readonly channels?: ReadonlyMap<string, number>;
+  /** Whether `mean` and `power` of every tensor are wanted; those of channels always are. Default false: it costs time. */
+  readonly moments?: boolean;
   /** Codes that the ranges are chosen for (mse, sqnr, entropy). Default 256. */
   readonly levels?: number;
 }
@@ -31,9 +33,12 @@ export interface TensorStatistics {
   /** The chosen range, within [min, max]; it holds 0 only if the values lie on both sides of it. */
   readonly low: number;
   readonly high: number;
-  /** E[x] and E[x^2]. A last batch that was filled up counts its filling, too. */
-  readonly mean: number;
-  readonly power: number;
+  /**
+   * E[x] and E[x^2], where `moments` or channels were asked for or the method looks at values; then of the values it looked at. A
+   * last batch that was filled up counts its filling, too.
+   */
+  readonly mean?: number;
+  readonly power?: number;
   /** Share of values outside [low, high]. */
   readonly clipped: number;
   readonly count: number;
@@ -117,7 +122,9 @@ class Calibration {
     const { low, high, clipped } = this.range(record);
     const histogram = record.histogram();
     return {
-      ...{ min, max, low, high, mean, power, clipped, count, nonFinite, dims },
+      ...{ min, max, low, high, clipped, count, nonFinite, dims },
+      ...(mean === undefined ? {} : { mean }),
+      ...(power === undefined ? {} : { power }),
       ...(histogram ? { histogram } : {}),
       ...(channels ? { channels } : {}),
     };
@@ -139,10 +146,9 @@ class Calibration {
 
   /** Batches are taken as they are proven to show what single samples show. Moving averages go sample by sample. */
   private async openObserver(dims: ReadonlyMap<string, readonly number[]>): Promise<{ observer: RunObserver; batch: number }> {
-    const { model, samples, channels = new Map<string, number>(), context } = this.request;
-    const hasHistograms = histogramMethods.has(this.method);
+    const { model, samples, context } = this.request;
     const open = (batch: number): Promise<RunObserver> =>
-      RunObserver.open(context.runtime, model, planReadings({ dims, channels, hasHistograms, batch, opset: model.opset }));
+      RunObserver.open(context.runtime, model, planReadings(this.readingRequest(dims, batch)));
     const batch = this.method === 'moving-average' ? 1 : wantedBatch(samples, dims);
     if (samples.fixedBatch !== null || batch === 1) return { observer: await open(1), batch };
     const observer = await open(batch);
@@ -154,6 +160,17 @@ class Calibration {
       throw error;
     }
     return { observer: await open(1), batch: 1 };
+  }
+
+  private readingRequest(dims: ReadonlyMap<string, readonly number[]>, batch: number): ReadingRequest {
+    const { model, samples, channels = new Map<string, number>(), moments = false } = this.request;
+    const rows = samples.fixedBatch === null && batch > 1 ? 'vary' : 'fixed';
+    return {
+      ...{ graph: model.graph, opset: model.opset, dims, channels, batch },
+      hasHistograms: histogramMethods.has(this.method),
+      hasMoments: moments,
+      hasFixedDims: rows === 'fixed' && model.graph.inputs.every(hasFixedSamples),
+    };
   }
 
   private async runSamples(observer: RunObserver, batch: number): Promise<void> {
@@ -182,4 +199,9 @@ class Calibration {
   private seconds(): number {
     return (performance.now() - this.started) / 1000;
   }
+}
+
+/** Whether samples of this input have one size: no axis but the first is open. */
+function hasFixedSamples({ type }: Value): boolean {
+  return type?.kind === 'tensor' && type.shape !== null && type.shape.slice(1).every((size) => typeof size === 'number');
 }

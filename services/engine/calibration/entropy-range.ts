@@ -1,6 +1,6 @@
 /** The clip whose codes tell most about the values: least Kullback-Leibler divergence from the clipped histogram. */
 import type { BinnedMass } from './binned-mass.js';
-import type { Range } from './range-choice.js';
+import type { Range } from './range.js';
 
 /** Positions of one end that are compared before the best one's surroundings are. */
 const CANDIDATES = 64;

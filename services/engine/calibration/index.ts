@@ -1,4 +1,6 @@
 /** Calibration: ranges and statistics of the tensors of a float model, from samples. */
+
+export { cachedCalibration } from './cached-calibration.js';
 export {
   type CalibrationRequest,
   type CalibrationResult,

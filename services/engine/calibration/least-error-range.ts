@@ -1,6 +1,6 @@
 /** The clip with the least quantization error: a direct search over both ends. */
 import type { BinnedMass } from './binned-mass.js';
-import type { Range } from './range-choice.js';
+import type { Range } from './range.js';
 
 /** Positions of each end that a round of the search compares. */
 const STEPS = 12;

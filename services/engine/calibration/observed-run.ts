@@ -1,15 +1,19 @@
-/** What one run showed of a tensor, in numbers: reductions made by the runtime, or made here from all values. */
+/** What one run showed of a tensor, in numbers: reductions made by the runtime, or made here from values. */
 
-/** min > max when no value was finite. Of finite values only, except for `mean`, which tells when others were reduced with them. */
-export interface ValueSummary {
+/** Of finite values. min > max when there was none. */
+export interface Extremes {
   readonly min: number;
   readonly max: number;
+}
+
+export interface ValueSummary extends Extremes {
   readonly mean: number;
   /** E[x^2]. */
   readonly power: number;
+  readonly count: number;
 }
 
-/** ValueSummary per channel. */
+/** Per element of the channel axis. */
 export interface ChannelSummary {
   readonly min: ArrayLike<number>;
   readonly max: ArrayLike<number>;
@@ -17,18 +21,20 @@ export interface ChannelSummary {
   readonly power: ArrayLike<number>;
 }
 
-export interface ObservedTensor extends ValueSummary {
+export interface ObservedTensor extends Extremes {
   readonly dims: readonly number[];
   /** Finite values, those that were not fetched included. */
   readonly count: number;
   readonly nonFinite: number;
+  readonly mean?: number;
+  readonly power?: number;
   /** All or some of the values. */
   readonly values?: Float32Array;
   readonly channels?: ChannelSummary;
 }
 
 /** Summary of the finite values, summed in float64. */
-export function summaryOf(values: Float32Array): ValueSummary & { readonly count: number } {
+export function summaryOf(values: Float32Array): ValueSummary {
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
   let sum = 0;
@@ -49,9 +55,8 @@ export function summaryOf(values: Float32Array): ValueSummary & { readonly count
 
 /** The same per element of `axis`; a channel without finite values has min > max. */
 export function channelSummaryOf(values: Float32Array, dims: readonly number[], axis: number): ChannelSummary {
-  const at = axis < 0 ? axis + dims.length : axis;
-  const channels = dims[at] ?? 1;
-  const inner = dims.slice(at + 1).reduce((product, size) => product * size, 1);
+  const channels = dims[axis] ?? 1;
+  const inner = dims.slice(axis + 1).reduce((product, size) => product * size, 1);
   const min = new Float32Array(channels).fill(Number.POSITIVE_INFINITY);
   const max = new Float32Array(channels).fill(Number.NEGATIVE_INFINITY);
   const mean = new Float64Array(channels);
@@ -71,25 +76,4 @@ export function channelSummaryOf(values: Float32Array, dims: readonly number[], 
     power[channel] = (power[channel] as number) / count;
   }
   return { min, max, mean, power };
-}
-
-/** One summary for channels of equal size. */
-export function mergedChannels({ min, max, mean, power }: ChannelSummary): ValueSummary {
-  let low = Number.POSITIVE_INFINITY;
-  let high = Number.NEGATIVE_INFINITY;
-  let means = 0;
-  let powers = 0;
-  for (let channel = 0; channel < min.length; channel += 1) {
-    // Not Math.min alone: a NaN must not hide behind a comparison.
-    low = Math.min(low, min[channel] as number);
-    high = Math.max(high, max[channel] as number);
-    means += mean[channel] as number;
-    powers += power[channel] as number;
-  }
-  return { min: low, max: high, mean: means / min.length, power: powers / min.length };
-}
-
-/** Whether reductions saw finite values only. */
-export function isAllFinite({ min, max, mean, power }: ValueSummary): boolean {
-  return Number.isFinite(min) && Number.isFinite(max) && Number.isFinite(mean) && Number.isFinite(power);
 }

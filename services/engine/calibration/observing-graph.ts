@@ -1,32 +1,43 @@
 /** The model as it is run for calibration: next to the computation, small nodes reduce each observed tensor to what leaves the runtime. */
-import { attributeOf, cloneModel, type Graph, int64Tensor, type Model, NameAuthority, Node, Value } from '../ir/index.js';
+import { type Attribute, attributeOf, cloneModel, type Graph, int64Tensor, type Model, NameAuthority, Node, Value } from '../ir/index.js';
 
 /** What leaves the runtime of one tensor. */
 export interface TensorReading {
   readonly name: string;
+  readonly rank: number;
   /** The whole tensor instead of reductions: it is small and its values are wanted, or it holds values that are not finite. */
   readonly isWhole: boolean;
   /** Besides the reductions, every `stride`-th value; absent when no values are wanted. */
   readonly stride?: number;
-  /** Reductions per element of this axis; absent: over everything. */
-  readonly channelAxis?: number;
-  readonly rank: number;
+  /** Reductions per element of this axis, counted from the front; absent: over everything. */
+  readonly keptAxis?: number;
+  /** Whether the elements of the kept axis are wanted; otherwise it is kept because that reduces faster. */
+  readonly hasChannels: boolean;
+  /** Besides the extremes. The mean is not finite when any value is not. */
+  readonly hasMean: boolean;
+  readonly hasPower: boolean;
+}
+
+/** min, max, E[x], sum x^2. */
+export type Reduction = 'ReduceMin' | 'ReduceMax' | 'ReduceMean' | 'ReduceSumSquare';
+
+/** One output: the same reduction of several tensors, one after the other. */
+export interface ReductionOutput {
+  readonly reduction: Reduction;
+  readonly output: string;
+  readonly readings: readonly TensorReading[];
 }
 
 /** Names of the outputs of the observing graph. */
 export interface ObservingOutputs {
-  /** Per statistic one vector: the reductions of all tensors that are not whole, one after the other. */
-  readonly reductions: readonly string[];
-  /** Dims of all tensors, -1 behind each. */
-  readonly dims: string;
+  readonly reductions: readonly ReductionOutput[];
+  /** Dims of the tensors that were asked for, -1 behind each; absent when there are none. */
+  readonly dims?: string;
   /** The strided values by tensor name; the tensor itself where it is whole. */
   readonly values: ReadonlyMap<string, string>;
   /** Graph inputs, int64 [1], that take where the strided values start, by stride. */
   readonly phases: ReadonlyMap<number, string>;
 }
-
-/** min, max, E[x], sum x^2: in the order of `ObservingOutputs.reductions`. The mean is not finite when any value is not. */
-const reductionOperators = ['ReduceMin', 'ReduceMax', 'ReduceMean', 'ReduceSumSquare'] as const;
 
 /** Slice takes a step from this version on; the oldest in which values can be strided. */
 export const STRIDED_OPSET_MIN = 10;
@@ -38,91 +49,108 @@ export function observableValues(graph: Graph): Map<string, Value> {
   return new Map([...graph.inputs, ...produced].map((value) => [value.name, value]));
 }
 
-/** A copy of the model whose outputs are the readings and nothing else. */
-export function observingModel(model: Model, readings: readonly TensorReading[]): { model: Model; outputs: ObservingOutputs } {
+/**
+ * A copy of the model whose outputs are the readings, and the dims of the tensors named in `sized`, and nothing else.
+ * Many tensors make many nodes, and the time to open a session grows faster than their number: every reduction is one node, and
+ * those of one kind leave as one output.
+ */
+export function observingModel(
+  model: Model,
+  readings: readonly TensorReading[],
+  sized: readonly string[],
+): { model: Model; outputs: ObservingOutputs } {
   const copy = cloneModel(model);
   copy.graph.name = 'calibration';
   copy.graph.outputs.splice(0);
   /** Declared sizes may be stale, and the runtime would believe them: it infers them all itself. */
   for (const node of copy.graph.nodes) for (const value of node.outputs) if (value) value.type = null;
-  return { model: copy, outputs: new ObservingGraph(copy).add(readings) };
-}
-
-/** `readings` alone in dims: what a survey of sizes needs. */
-export function surveyModel(model: Model, names: readonly string[]): { model: Model; output: string } {
-  const readings = names.map((name): TensorReading => ({ name, isWhole: true, rank: 0 }));
-  const survey = observingModel(model, []);
-  const output = new ObservingGraph(survey.model).addDims(readings);
-  return { model: survey.model, output };
+  return { model: copy, outputs: new ObservingGraph(copy).add(readings, sized) };
 }
 
 class ObservingGraph {
   private readonly graph: Graph;
   private readonly names: NameAuthority;
   private readonly observed: ReadonlyMap<string, Value>;
-  private readonly flat: Value;
-  private readonly single: Value;
+  private readonly constants = new Map<string, Value>();
 
   constructor(private readonly model: Model) {
     this.graph = model.graph;
     this.names = new NameAuthority(model);
     this.observed = observableValues(model.graph);
-    this.flat = this.constant('minus_one', [-1]);
-    this.single = this.constant('one', [1]);
   }
 
-  add(readings: readonly TensorReading[]): ObservingOutputs {
-    const reduced = readings.filter((reading) => !reading.isWhole);
+  add(readings: readonly TensorReading[], sized: readonly string[]): ObservingOutputs {
     const phases = new Map<number, Value>();
     const values = new Map<string, string>();
     for (const reading of readings) {
       const value = reading.isWhole ? this.valueOf(reading.name) : this.stridedValues(reading, phases);
       if (value) values.set(reading.name, this.output(value, 'float32'));
     }
+    const reduced = readings.filter((reading) => !reading.isWhole);
     return {
-      reductions: reduced.length === 0 ? [] : reductionOperators.map((operator) => this.addReductions(operator, reduced)),
-      dims: readings.length === 0 ? '' : this.addDims(readings),
+      reductions: [
+        ...this.addReductions('ReduceMin', reduced),
+        ...this.addReductions('ReduceMax', reduced),
+        ...this.addReductions(
+          'ReduceMean',
+          reduced.filter((reading) => reading.hasMean),
+        ),
+        ...this.addReductions(
+          'ReduceSumSquare',
+          reduced.filter((reading) => reading.hasPower),
+        ),
+      ],
+      ...(sized.length > 0 ? { dims: this.addDims(sized) } : {}),
       values,
       phases: new Map([...phases].map(([stride, value]) => [stride, value.name])),
     };
   }
 
-  addDims(readings: readonly TensorReading[]): string {
-    const parts = readings.flatMap(({ name }) => [this.node('Shape', [this.valueOf(name)]), this.flat]);
+  private addDims(sized: readonly string[]): string {
+    const end = this.constant('end_of_dims', [-1]);
+    const parts = sized.flatMap((name) => [this.node('Shape', [this.valueOf(name)]), end]);
     return this.output(this.node('Concat', parts, { axis: attributeOf.int(0) }), 'int64');
   }
 
-  private addReductions(operator: string, readings: readonly TensorReading[]): string {
-    const parts = readings.map((reading) => {
-      const value = this.valueOf(reading.name);
-      if (reading.channelAxis !== undefined) return this.channelReduction(operator, value, reading);
-      return this.node('Reshape', [this.node(operator, [value], { keepdims: attributeOf.int(0) }), this.single]);
+  /** Reduced axes stay with size 1, so that tensors of one rank that keep the same axis can be joined along it. */
+  private addReductions(reduction: Reduction, readings: readonly TensorReading[]): ReductionOutput[] {
+    const groups = new Map<string, TensorReading[]>();
+    for (const reading of readings) {
+      const key = `${reading.rank} ${reading.keptAxis}`;
+      groups.set(key, [...(groups.get(key) ?? []), reading]);
+    }
+    return [...groups.values()].map((group) => {
+      const parts = group.map((reading) => this.reduced(reduction, reading));
+      const axis = group[0]?.keptAxis ?? 0;
+      const joined = group[0]?.rank === 0 ? this.scalars(parts) : this.node('Concat', parts, { axis: attributeOf.int(axis) });
+      return { reduction, output: this.output(joined, 'float32'), readings: group };
     });
-    return this.output(this.node('Concat', parts, { axis: attributeOf.int(0) }), 'float32');
   }
 
-  private channelReduction(operator: string, value: Value, { channelAxis = 0, rank }: TensorReading): Value {
-    /** A vector of channels: one more axis, over which there is something to reduce. */
-    if (rank === 1) return this.reduced(operator, this.node('Reshape', [value, this.constant('row', [1, -1])]), [0]);
-    const channel = channelAxis < 0 ? channelAxis + rank : channelAxis;
-    return this.reduced(
-      operator,
-      value,
-      Array.from({ length: rank }, (_, axis) => axis).filter((axis) => axis !== channel),
+  private scalars(parts: readonly Value[]): Value {
+    const single = this.constant('single', [1]);
+    return this.node(
+      'Concat',
+      parts.map((part) => this.node('Reshape', [part, single])),
+      { axis: attributeOf.int(0) },
     );
   }
 
-  private reduced(operator: string, value: Value, axes: readonly number[]): Value {
-    const keepdims = attributeOf.int(0);
+  private reduced(reduction: Reduction, { name, rank, keptAxis }: TensorReading): Value {
+    const value = this.valueOf(name);
+    const keepdims = attributeOf.int(1);
+    if (keptAxis === undefined) return this.node(reduction, [value], { keepdims });
+    /** A vector of channels has no axis to reduce, and no axes would mean all of them. */
+    if (rank === 1) return this.node('Identity', [reduction === 'ReduceSumSquare' ? this.node('Mul', [value, value]) : value]);
+    const axes = Array.from({ length: rank }, (_, axis) => axis).filter((axis) => axis !== keptAxis);
     return this.model.opset < AXES_AS_INPUT_OPSET
-      ? this.node(operator, [value], { keepdims, axes: attributeOf.ints(axes) })
-      : this.node(operator, [value, this.constant('axes', axes)], { keepdims });
+      ? this.node(reduction, [value], { keepdims, axes: attributeOf.ints(axes) })
+      : this.node(reduction, [value, this.constant('axes', axes)], { keepdims });
   }
 
   private stridedValues({ name, stride }: TensorReading, phases: Map<number, Value>): Value | undefined {
     if (stride === undefined) return undefined;
-    const flat = this.node('Reshape', [this.valueOf(name), this.flat]);
-    if (stride === 1) return flat;
+    const flat = this.node('Reshape', [this.valueOf(name), this.constant('flat', [-1])]);
     const phase = phases.get(stride) ?? this.input(`phase_${stride}`);
     phases.set(stride, phase);
     const end = this.constant('end', [Number.MAX_SAFE_INTEGER]);
@@ -136,7 +164,12 @@ class ObservingGraph {
   }
 
   private constant(stem: string, values: readonly number[]): Value {
-    return this.graph.addInitializer(this.names.valueName(`observe_${stem}`), int64Tensor([values.length], values));
+    const key = `${stem} ${values}`;
+    const known = this.constants.get(key);
+    if (known) return known;
+    const made = this.graph.addInitializer(this.names.valueName(`observe_${stem}`), int64Tensor([values.length], values));
+    this.constants.set(key, made);
+    return made;
   }
 
   private input(stem: string): Value {
@@ -145,7 +178,7 @@ class ObservingGraph {
     return value;
   }
 
-  private node(opType: string, inputs: readonly Value[], attributes: Record<string, ReturnType<typeof attributeOf.int>> = {}): Value {
+  private node(opType: string, inputs: readonly Value[], attributes: Record<string, Attribute> = {}): Value {
     const output = new Value(this.names.valueName('observed'));
     this.graph.append(new Node({ opType, name: this.names.nodeName('observe'), inputs, outputs: [output], attributes }));
     return output;

@@ -1,14 +1,11 @@
 /** From what was observed to the range that the codes shall cover: one function per method. */
+import type { ValueHistogram } from '../method.js';
 import { BinnedMass } from './binned-mass.js';
 import { entropyRange } from './entropy-range.js';
 import { leastErrorRange } from './least-error-range.js';
 import type { CalibrationOptions, RangeMethod } from './options.js';
+import type { Range } from './range.js';
 import type { TensorRecord } from './tensor-record.js';
-
-export interface Range {
-  readonly low: number;
-  readonly high: number;
-}
 
 export interface RangeRequest {
   readonly record: TensorRecord;
@@ -47,13 +44,22 @@ export function chooseRange(request: RangeRequest): Range & { readonly clipped: 
   if (method === 'minmax') return { low: record.min, high: record.max, clipped: 0 };
   const histogram = record.histogram();
   if (!histogram) return { low: record.min, high: record.max, clipped: 0 };
-  const { power } = record;
+  const { power = 0 } = record;
   const counts = new BinnedMass(histogram);
-  const weighted = method === 'sqnr' ? new BinnedMass(histogram, (value) => 1 / (value * value + power)) : counts;
-  const range = choices[method](weighted, request);
+  const range = choices[method](massFor(method, { counts, histogram, power }), request);
   const low = Math.max(record.min, Math.min(range.low, record.max));
   const high = Math.min(record.max, Math.max(range.high, low));
   return { low, high, clipped: clippedShare(counts, { low, high }, record) };
+}
+
+/** What a method counts: 'sqnr' weighs by the value, 'entropy' leaves out the zeros, which have a code of their own and hide all else. */
+function massFor(
+  method: RangeMethod,
+  { counts, histogram, power }: { counts: BinnedMass; histogram: ValueHistogram; power: number },
+): BinnedMass {
+  if (method === 'sqnr') return new BinnedMass(histogram, (value) => 1 / (value * value + power));
+  if (method !== 'entropy') return counts;
+  return new BinnedMass(histogram, (value) => (Math.abs(value) <= counts.width ? 0 : 1));
 }
 
 /** The outermost bins reach beyond the observed extremes: nothing is clipped where the range ends with them. */

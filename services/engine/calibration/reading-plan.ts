@@ -1,34 +1,70 @@
 /** How each tensor is read: reduced in the runtime, with some or all of its values, in bounded memory. */
-import { elementCount } from '../ir/index.js';
+import { elementCount, type Graph } from '../ir/index.js';
+import { derivedTensors, guardTensors } from './derived-tensors.js';
 import { STRIDED_OPSET_MIN, type TensorReading } from './observing-graph.js';
+import type { ReadingPlan } from './run-observer.js';
 
 /** Values of one tensor and sample that a histogram takes; of larger tensors a part, spread evenly. */
 const SAMPLE_VALUES_MAX = 2 ** 16;
 /** Values of all tensors in one run: 16 MiB leave the runtime. */
 const RUN_VALUES_MAX = 2 ** 22;
 /** Primes: a stride shares no factor with the sizes of most axes, so that it meets every channel. */
-const STRIDES = [1, 2, 3, 5, 7, 11, 17, 29, 47, 79, 131, 211, 347, 563, 911, 1481, 2393, 3877, 6271, 10_151, 16_421, 26_573];
+const STRIDES = [1, 2, 3, 5, 7, 11, 17, 29, 47, 79, 131, 211, 347, 563, 911, 1481, 2393, 3877, 6271, 10_151, 16_421, 26_573] as const;
+const STRIDE_MAX = 43_003;
+/** From this rank on the channel axis is kept: rows that are reduced in parallel are faster than one long sum. */
+const CHANNELED_RANK_MIN = 4;
 
 export interface ReadingRequest {
+  readonly graph: Graph;
+  readonly opset: number;
   /** Sizes of the tensors in a run of one sample. */
   readonly dims: ReadonlyMap<string, readonly number[]>;
   readonly channels: ReadonlyMap<string, number>;
   readonly hasHistograms: boolean;
+  readonly hasMoments: boolean;
   /** Samples of one run. */
   readonly batch: number;
-  readonly opset: number;
+  /** Whether every run has the dims of the first. */
+  readonly hasFixedDims: boolean;
 }
 
-export function planReadings({ dims, channels, hasHistograms, batch, opset }: ReadingRequest): TensorReading[] {
-  const sizes = [...dims.values()].map((each) => elementCount(each) * batch);
-  const limit = Math.min(SAMPLE_VALUES_MAX * batch, sharedLimit(sizes, RUN_VALUES_MAX));
-  return [...dims].map(([name, size]) => {
-    const channelAxis = channels.get(name);
-    const reading = { name, rank: size.length, ...(channelAxis === undefined ? {} : { channelAxis }) };
-    if (!hasHistograms) return { ...reading, isWhole: false };
-    const stride = strideFor(elementCount(size) * batch, limit);
-    return stride === 1 || opset < STRIDED_OPSET_MIN ? { ...reading, isWhole: true } : { ...reading, isWhole: false, stride };
-  });
+export function planReadings(request: ReadingRequest): ReadingPlan {
+  const { graph, dims, channels, hasHistograms, hasMoments } = request;
+  const known = derivedTensors(graph, new Set(dims.keys()), { extremesOnly: !hasHistograms && !hasMoments });
+  for (const name of channels.keys()) known.delete(name);
+  const own = [...dims.keys()].filter((name) => !known.has(name));
+  const guards = guardTensors(graph, new Set(own));
+  const sizes = own.map((name) => sizeOf(request, name));
+  const limit = Math.min(SAMPLE_VALUES_MAX * request.batch, sharedLimit(sizes, RUN_VALUES_MAX));
+  const readingOf = (name: string): TensorReading => {
+    const reduced = reductionsOf(request, name, guards.has(name));
+    return hasHistograms ? { ...reduced, ...valuesOf(request, sizeOf(request, name), limit) } : reduced;
+  };
+  return {
+    readings: own.map(readingOf),
+    derived: [...known].map(([name, from]) => ({ from, own: readingOf(name) })),
+    dims: request.hasFixedDims ? dims : undefined,
+  };
+}
+
+function sizeOf({ dims, batch }: ReadingRequest, name: string): number {
+  return elementCount(dims.get(name) ?? []) * batch;
+}
+
+function reductionsOf({ dims, channels, hasMoments }: ReadingRequest, name: string, isGuard: boolean): TensorReading {
+  const rank = dims.get(name)?.length ?? 0;
+  const channel = channels.get(name);
+  if (channel !== undefined) {
+    const keptAxis = channel < 0 ? channel + rank : channel;
+    return { name, rank, isWhole: false, keptAxis, hasChannels: true, hasMean: true, hasPower: true };
+  }
+  const kept = rank < CHANNELED_RANK_MIN ? {} : { keptAxis: 1 };
+  return { name, rank, isWhole: false, ...kept, hasChannels: false, hasMean: hasMoments || isGuard, hasPower: hasMoments };
+}
+
+function valuesOf({ opset }: ReadingRequest, size: number, limit: number): Pick<TensorReading, 'isWhole' | 'stride'> {
+  if (size <= limit || opset < STRIDED_OPSET_MIN) return { isWhole: true };
+  return { isWhole: false, stride: STRIDES.find((stride) => size <= stride * limit) ?? STRIDE_MAX };
 }
 
 /** The largest limit with sum min(size, limit) <= total: small tensors leave their share to large ones. */
@@ -40,8 +76,4 @@ function sharedLimit(sizes: readonly number[], total: number): number {
     left -= size;
   }
   return Number.MAX_SAFE_INTEGER;
-}
-
-function strideFor(size: number, limit: number): number {
-  return STRIDES.find((stride) => size <= stride * limit) ?? (STRIDES.at(-1) as number);
 }

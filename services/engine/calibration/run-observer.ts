@@ -1,10 +1,20 @@
 /** Runs the observing graph and reads its outputs back into numbers per tensor. */
 import { elementCount, float32Values, int64Tensor, integerValues, type Model, type Tensor } from '../ir/index.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
-import { type ChannelSummary, channelSummaryOf, isAllFinite, mergedChannels, type ObservedTensor, summaryOf } from './observed-run.js';
-import { type ObservingOutputs, observingModel, surveyModel, type TensorReading } from './observing-graph.js';
+import { type DerivedTensor, deriveTensor } from './derived-tensors.js';
+import { channelSummaryOf, type ObservedTensor, summaryOf } from './observed-run.js';
+import { type ObservingOutputs, observingModel, type Reduction, type TensorReading } from './observing-graph.js';
 
 export type Feeds = ReadonlyMap<string, Tensor>;
+
+/** Every wanted tensor is in one of the two lists. */
+export interface ReadingPlan {
+  readonly readings: readonly TensorReading[];
+  /** Sources before what follows from them; each with how it is read where it cannot be derived. */
+  readonly derived: readonly { readonly from: DerivedTensor; readonly own: TensorReading }[];
+  /** Dims that all runs will have; otherwise they are read in each run. */
+  readonly dims: ReadonlyMap<string, readonly number[]> | undefined;
+}
 
 /** Threads may spin: nothing but calibration runs now, and its runs follow each other closely. */
 const SESSION = { config: { 'session.intra_op.allow_spinning': '1' } };
@@ -14,13 +24,12 @@ export async function surveyDims(
   runtime: Runtime,
   { model, names, feeds }: { model: Model; names: readonly string[]; feeds: Feeds },
 ): Promise<ReadonlyMap<string, readonly number[]>> {
-  if (names.length === 0) return new Map();
-  const survey = surveyModel(model, names);
+  const survey = observingModel(model, [], names);
   /** One run: optimizing the graph would take longer than it saves. */
   const session = await runtime.open(survey.model, { optimization: 'disabled' });
   try {
     const outputs = await session.run(feeds);
-    return new Map(decodeDims(outputs.get(survey.output), names));
+    return decodeDims(outputs.get(survey.outputs.dims ?? ''), names);
   } finally {
     await session.close();
   }
@@ -31,107 +40,174 @@ export class RunObserver {
   private constructor(
     private readonly runtime: Runtime,
     private readonly model: Model,
-    private readings: readonly TensorReading[],
+    private plan: ReadingPlan,
     private opened: { readonly session: ExecutionSession; readonly outputs: ObservingOutputs },
   ) {}
 
-  static async open(runtime: Runtime, model: Model, readings: readonly TensorReading[]): Promise<RunObserver> {
-    return new RunObserver(runtime, model, readings, await openSession(runtime, model, readings));
+  static async open(runtime: Runtime, model: Model, plan: ReadingPlan): Promise<RunObserver> {
+    return new RunObserver(runtime, model, plan, await openSession(runtime, model, plan));
   }
 
-  /** `phase` says where strided values start. A tensor that turns out to hold values that are not finite is read whole from now on. */
+  /**
+   * `phase` says where strided values start. When a value that is not finite shows, the run is repeated with the mean of every
+   * tensor, which finds those that hold one; they are read whole from then on.
+   */
   async run(feeds: Feeds, phase = 0): Promise<Map<string, ObservedTensor>> {
     const observed = await this.runOnce(feeds, phase);
-    const wild = this.readings.filter((reading) => !reading.isWhole && !isAllFinite(observed.get(reading.name) ?? nothing));
+    const wild = this.plan.readings.filter((reading) => !reading.isWhole && !isTame(observed.get(reading.name)));
     if (wild.length === 0) return observed;
-    const names = new Set(wild.map(({ name }) => name));
-    this.readings = this.readings.map((reading) => (names.has(reading.name) ? { ...reading, isWhole: true } : reading));
-    await this.opened.session.close();
-    this.opened = await openSession(this.runtime, this.model, this.readings);
-    return this.runOnce(feeds, phase);
+    await this.replan(this.plan.readings.every((reading) => reading.isWhole || reading.hasMean) ? wholeFor(wild) : careful);
+    return this.run(feeds, phase);
   }
 
   async close(): Promise<void> {
     await this.opened.session.close();
   }
 
+  private async replan(change: (plan: ReadingPlan) => ReadingPlan): Promise<void> {
+    const plan = change(this.plan);
+    const opened = await openSession(this.runtime, this.model, plan);
+    await this.opened.session.close();
+    this.plan = plan;
+    this.opened = opened;
+  }
+
   private async runOnce(feeds: Feeds, phase: number): Promise<Map<string, ObservedTensor>> {
     const { session, outputs } = this.opened;
     const phases = [...outputs.phases].map(([stride, name]) => [name, int64Tensor([1], [phase % stride])] as const);
     const results = await session.run(new Map([...feeds, ...phases]));
-    const dims = new Map(
-      decodeDims(
-        results.get(outputs.dims),
-        this.readings.map(({ name }) => name),
-      ),
-    );
-    const [min, max, mean, squares] = outputs.reductions.map((name) => floats(results.get(name)));
-    const reduced = { min, max, mean, squares, at: 0 };
-    return new Map(
-      this.readings.map((reading) => {
-        const output = outputs.values.get(reading.name);
-        const values = output === undefined ? undefined : floats(results.get(output));
-        const size = dims.get(reading.name) ?? [];
-        return [
-          reading.name,
-          reading.isWhole ? wholeTensor(reading, size, values) : { ...reducedTensor(reading, size, reduced), ...(values && { values }) },
-        ];
-      }),
-    );
+    const dims = this.plan.dims ?? decodeDims(results.get(outputs.dims ?? ''), sizedNames(this.plan));
+    const reductions = decodeReductions(outputs, results, dims);
+    const observed = new Map<string, ObservedTensor>();
+    for (const reading of this.plan.readings) {
+      const output = outputs.values.get(reading.name);
+      const values = output === undefined ? undefined : floats(results.get(output));
+      observed.set(
+        reading.name,
+        observedTensor(reading, { dims: dims.get(reading.name) ?? [], values, parts: reductions.get(reading.name) }),
+      );
+    }
+    for (const { from, own } of this.plan.derived) {
+      const source = observed.get(from.source);
+      if (source) observed.set(own.name, { ...deriveTensor(from, source), dims: dims.get(own.name) ?? [] });
+    }
+    return observed;
   }
 }
 
 async function openSession(
   runtime: Runtime,
   model: Model,
-  readings: readonly TensorReading[],
+  plan: ReadingPlan,
 ): Promise<{ session: ExecutionSession; outputs: ObservingOutputs }> {
-  const observing = observingModel(model, readings);
+  const observing = observingModel(model, plan.readings, plan.dims ? [] : sizedNames(plan));
   return { session: await runtime.open(observing.model, SESSION), outputs: observing.outputs };
 }
 
-const nothing = { min: 0, max: 0, mean: 0, power: 0 };
+function sizedNames({ readings, derived }: ReadingPlan): string[] {
+  return [...readings, ...derived.map(({ own }) => own)].map(({ name }) => name);
+}
+
+/** Means of all tensors, and nothing derived from what may not be finite. */
+function careful({ readings, derived, dims }: ReadingPlan): ReadingPlan {
+  const all = [...readings, ...derived.map(({ own }) => own)];
+  return { readings: all.map((reading) => ({ ...reading, hasMean: true })), derived: [], dims };
+}
+
+function wholeFor(wild: readonly TensorReading[]): (plan: ReadingPlan) => ReadingPlan {
+  const names = new Set(wild.map(({ name }) => name));
+  return ({ readings, ...rest }) => ({
+    ...rest,
+    readings: readings.map((reading) => (names.has(reading.name) ? { ...reading, isWhole: true } : reading)),
+  });
+}
+
+function isTame(observed: ObservedTensor | undefined): boolean {
+  return observed !== undefined && [observed.min, observed.max, observed.mean ?? 0, observed.power ?? 0].every(Number.isFinite);
+}
 
 function floats(tensor: Tensor | undefined): Float32Array {
   return tensor ? float32Values(tensor) : new Float32Array();
 }
 
 /** Dims of each name from one vector in which -1 ends a tensor. */
-function* decodeDims(vector: Tensor | undefined, names: readonly string[]): Generator<readonly [string, readonly number[]]> {
+function decodeDims(vector: Tensor | undefined, names: readonly string[]): Map<string, readonly number[]> {
   const sizes = vector ? integerValues(vector) : [];
+  const dims = new Map<string, readonly number[]>();
   let start = 0;
   for (const name of names) {
     const end = sizes.indexOf(-1, start);
-    yield [name, sizes.slice(start, end)];
+    dims.set(name, sizes.slice(start, end));
     start = end + 1;
   }
+  return dims;
 }
 
-function wholeTensor({ channelAxis }: TensorReading, dims: readonly number[], values: Float32Array = new Float32Array()): ObservedTensor {
-  const summary = summaryOf(values);
-  const channels = channelAxis === undefined ? {} : { channels: channelSummaryOf(values, dims, channelAxis) };
-  return { ...summary, ...channels, dims, values, nonFinite: values.length - summary.count };
+type Parts = Partial<Record<Reduction, Float32Array>>;
+
+function decodeReductions(
+  { reductions }: ObservingOutputs,
+  results: ReadonlyMap<string, Tensor>,
+  dims: ReadonlyMap<string, readonly number[]>,
+): Map<string, Parts> {
+  const parts = new Map<string, Parts>();
+  for (const { reduction, output, readings } of reductions) {
+    const joined = floats(results.get(output));
+    let start = 0;
+    for (const { name, keptAxis } of readings) {
+      const width = keptAxis === undefined ? 1 : (dims.get(name)?.[keptAxis] ?? 1);
+      const known = parts.get(name) ?? {};
+      known[reduction] = joined.subarray(start, start + width);
+      parts.set(name, known);
+      start += width;
+    }
+  }
+  return parts;
 }
 
-interface Reductions {
-  readonly min?: Float32Array | undefined;
-  readonly max?: Float32Array | undefined;
-  readonly mean?: Float32Array | undefined;
-  readonly squares?: Float32Array | undefined;
-  /** Where the next tensor starts. */
-  at: number;
+interface Seen {
+  readonly dims: readonly number[];
+  readonly values: Float32Array | undefined;
+  readonly parts: Parts | undefined;
 }
 
-function reducedTensor({ channelAxis, rank }: TensorReading, dims: readonly number[], reduced: Reductions): ObservedTensor {
-  const count = elementCount(dims);
-  const width = channelAxis === undefined ? 1 : (dims[channelAxis < 0 ? channelAxis + rank : channelAxis] ?? 1);
-  const part = (vector: Float32Array = new Float32Array()): Float32Array => vector.subarray(reduced.at, reduced.at + width);
-  const channels: ChannelSummary = {
-    min: part(reduced.min),
-    max: part(reduced.max),
-    mean: part(reduced.mean),
-    power: Float64Array.from(part(reduced.squares), (squares) => (squares * width) / Math.max(1, count)),
+function observedTensor(reading: TensorReading, { dims, values, parts = {} }: Seen): ObservedTensor {
+  const total = elementCount(dims);
+  if (reading.isWhole && values) {
+    const axis = reading.hasChannels ? reading.keptAxis : undefined;
+    const summary = summaryOf(values);
+    const channels = axis === undefined ? {} : { channels: channelSummaryOf(values, dims, axis) };
+    return { ...summary, ...channels, dims, values, nonFinite: total - summary.count };
+  }
+  const { ReduceMin: min = noValues, ReduceMax: max = noValues, ReduceMean: mean, ReduceSumSquare: squares } = parts;
+  const power = squares && Float64Array.from(squares, (sum) => (sum * squares.length) / Math.max(1, total));
+  return {
+    min: min.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY),
+    max: max.reduce((largest, value) => Math.max(largest, value), Number.NEGATIVE_INFINITY),
+    ...momentsOf(values, mean, power),
+    ...{ dims, count: total, nonFinite: 0 },
+    ...(values && { values }),
+    ...(reading.hasChannels && mean && power ? { channels: { min, max, mean, power } } : {}),
   };
-  reduced.at += width;
-  return { ...mergedChannels(channels), dims, count, nonFinite: 0, ...(channelAxis === undefined ? {} : { channels }) };
+}
+
+const noValues = new Float32Array();
+
+/** From reductions of everything where there are some, otherwise from the values that were fetched. */
+function momentsOf(
+  values: Float32Array | undefined,
+  mean: Float32Array | undefined,
+  power: Float64Array | undefined,
+): { readonly mean?: number; readonly power?: number } {
+  const estimated = values ? summaryOf(values) : undefined;
+  const ofMean = mean ? average(mean) : estimated?.mean;
+  const ofPower = power ? average(power) : estimated?.power;
+  return { ...(ofMean === undefined ? {} : { mean: ofMean }), ...(ofPower === undefined ? {} : { power: ofPower }) };
+}
+
+/** Channels have equal numbers of values. */
+function average(values: Float32Array | Float64Array): number {
+  let sum = 0;
+  for (let at = 0; at < values.length; at += 1) sum += values[at] as number;
+  return sum / Math.max(1, values.length);
 }

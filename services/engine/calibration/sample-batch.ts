@@ -45,7 +45,11 @@ function showsTheSame(together: ObservedTensor, alone: readonly ObservedTensor[]
   if (size !== count && size !== alone[0]?.count) return false;
   const min = Math.min(...alone.map((each) => each.min));
   const max = Math.max(...alone.map((each) => each.max));
-  const mean = alone.reduce((sum, each) => sum + each.mean * each.count, 0) / Math.max(1, count);
+  const mean = alone.reduce((sum, each) => sum + (each.mean ?? 0) * each.count, 0) / Math.max(1, count);
   const allowed = RELATIVE_TOLERANCE * Math.max(Math.abs(min), Math.abs(max));
-  return !(Math.abs(together.min - min) > allowed || Math.abs(together.max - max) > allowed || Math.abs(together.mean - mean) > allowed);
+  return !(
+    Math.abs(together.min - min) > allowed ||
+    Math.abs(together.max - max) > allowed ||
+    Math.abs((together.mean ?? 0) - mean) > allowed
+  );
 }

@@ -1,5 +1,5 @@
 /** Whether more samples would still move the ranges. */
-import type { Range } from './range-choice.js';
+import type { Range } from './range.js';
 
 /** A range that moved by no more than this share of its width has settled. */
 const MOVEMENT_MAX = 0.01;

@@ -1,15 +1,10 @@
 /** What all runs so far showed of one tensor. */
 import type { ValueHistogram } from '../method.js';
-import type { ChannelSummary, ObservedTensor } from './observed-run.js';
+import type { ChannelSummary, Extremes, ObservedTensor } from './observed-run.js';
 import { ValueDistribution } from './value-distribution.js';
 
 /** Share of a new run in a moving average: m <- m + 0.01 (new - m), the constant of onnxruntime.quantization (methods.md 2.6). */
 const MOVING_SHARE = 0.01;
-
-export interface Extremes {
-  readonly min: number;
-  readonly max: number;
-}
 
 export class TensorRecord {
   min = Number.POSITIVE_INFINITY;
@@ -20,39 +15,31 @@ export class TensorRecord {
   /** Moving averages of the extremes of the runs; the first run's to begin with. */
   averaged: Extremes | undefined;
   channels: ChannelRecord | undefined;
-  private sum = 0;
-  private squares = 0;
+  /** E[x] and E[x^2]; undefined until a run showed them. */
+  mean: number | undefined;
+  power: number | undefined;
   private readonly distribution: ValueDistribution | undefined;
 
   constructor(bins: number | undefined) {
     this.distribution = bins === undefined ? undefined : new ValueDistribution(bins);
   }
 
-  get mean(): number {
-    return this.sum / Math.max(1, this.count);
-  }
-
-  get power(): number {
-    return this.squares / Math.max(1, this.count);
-  }
-
   add(run: ObservedTensor): void {
     this.dims = run.dims;
     this.nonFinite += run.nonFinite;
     if (run.count === 0) return;
+    this.count += run.count;
+    const share = run.count / this.count;
     this.min = Math.min(this.min, run.min);
     this.max = Math.max(this.max, run.max);
-    this.sum += run.mean * run.count;
-    this.squares += run.power * run.count;
-    this.count += run.count;
-    const { averaged } = this;
-    this.averaged = averaged
-      ? { min: averaged.min + MOVING_SHARE * (run.min - averaged.min), max: averaged.max + MOVING_SHARE * (run.max - averaged.max) }
-      : { min: run.min, max: run.max };
+    if (run.mean !== undefined) this.mean = moved(this.mean ?? run.mean, run.mean, share);
+    if (run.power !== undefined) this.power = moved(this.power ?? run.power, run.power, share);
+    const { averaged = run } = this;
+    this.averaged = { min: moved(averaged.min, run.min, MOVING_SHARE), max: moved(averaged.max, run.max, MOVING_SHARE) };
     if (run.values) this.distribution?.add(run.values, run);
     if (run.channels) {
-      this.channels ??= new ChannelRecord(run.channels.min.length);
-      this.channels.add(run.channels, run.count);
+      this.channels ??= new ChannelRecord(run.channels);
+      this.channels.add(run.channels, share);
     }
   }
 
@@ -62,28 +49,31 @@ export class TensorRecord {
 }
 
 /** Statistics per channel; every run counts by its number of values. */
-export class ChannelRecord {
+class ChannelRecord {
   readonly low: Float32Array;
   readonly high: Float32Array;
   readonly mean: Float64Array;
   readonly power: Float64Array;
-  private count = 0;
 
-  constructor(channels: number) {
-    this.low = new Float32Array(channels).fill(Number.POSITIVE_INFINITY);
-    this.high = new Float32Array(channels).fill(Number.NEGATIVE_INFINITY);
-    this.mean = new Float64Array(channels);
-    this.power = new Float64Array(channels);
+  constructor({ min, max, mean, power }: ChannelSummary) {
+    this.low = Float32Array.from(min);
+    this.high = Float32Array.from(max);
+    this.mean = Float64Array.from(mean);
+    this.power = Float64Array.from(power);
   }
 
-  add({ min, max, mean, power }: ChannelSummary, count: number): void {
-    this.count += count;
-    const share = count / this.count;
-    for (let at = 0; at < this.low.length; at += 1) {
-      this.low[at] = Math.min(this.low[at] as number, min[at] as number);
-      this.high[at] = Math.max(this.high[at] as number, max[at] as number);
-      this.mean[at] = (this.mean[at] as number) + share * ((mean[at] as number) - (this.mean[at] as number));
-      this.power[at] = (this.power[at] as number) + share * ((power[at] as number) - (this.power[at] as number));
+  /** `share` of the run in all values so far. */
+  add(run: ChannelSummary, share: number): void {
+    const { low, high, mean, power } = this;
+    for (let at = 0; at < low.length; at += 1) {
+      low[at] = Math.min(low[at] as number, run.min[at] as number);
+      high[at] = Math.max(high[at] as number, run.max[at] as number);
+      mean[at] = moved(mean[at] as number, run.mean[at] as number, share);
+      power[at] = moved(power[at] as number, run.power[at] as number, share);
     }
   }
+}
+
+function moved(from: number, to: number, share: number): number {
+  return from + share * (to - from);
 }

@@ -6,12 +6,13 @@ import { EngineError } from '../engine-errors.js';
 import { inspectModel } from '../inspection/index.js';
 import type { Model, Tensor } from '../ir/index.js';
 import { verifyModel } from '../ir/verify-graph.js';
-import type { MethodContext, MethodOutcome } from '../method.js';
+import type { CalibrationCache, MethodContext, MethodOutcome } from '../method.js';
 import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
 import { describeCpu } from '../runtime/cpu.js';
 import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
 import { accuracyJudge } from './accuracy-judge.js';
+import { openCalibrationCache } from './calibration-cache.js';
 import { describeEnvironment } from './environment.js';
 import { datasetSource, type EvaluationSource, generatedSource } from './evaluation-source.js';
 import { renderHtmlReport } from './html-report.js';
@@ -94,7 +95,7 @@ async function run(work: Work): Promise<CompressResult> {
   const checked = await selfCheck(work, source);
   try {
     const artifact = decodeModelFile(request.modelPath);
-    const outcomes = await applySteps(work, artifact, checked);
+    const outcomes = await applySteps(work, artifact, { ...checked, sourceSha256: sourceFiles.sha256 });
     meter.begin('verify', 'writing and loading the artifact');
     verifyModel(artifact);
     artifact.metadata.set('lathe.version', toolVersion());
@@ -172,10 +173,11 @@ async function selfCheck({ request, runtime }: Work, source: Model): Promise<Che
 async function applySteps(
   { request, runtime, signal, meter }: Work,
   model: Model,
-  { inputs, samples }: CheckedSource,
+  { inputs, samples, sourceSha256 }: CheckedSource & { readonly sourceSha256: string },
 ): Promise<MethodOutcome[]> {
   const judge = await accuracyJudge({ runtime, sourcePath: request.modelPath, samples, gate: request.plan.gate, signal });
   const calibration = request.calibration ? await openDataset({ path: request.calibration, scratch: request.scratch }, inputs) : undefined;
+  const calibrationCache = await cacheFor(request, sourceSha256);
   const context: MethodContext = {
     target: request.plan.target ?? 'x64',
     objective: request.plan.objective ?? 'latency',
@@ -183,7 +185,7 @@ async function applySteps(
     scratch: request.scratch,
     ...(calibration ? { calibration } : {}),
     ...(judge ? { judge } : {}),
-    ...(request.calibrationCache ? { calibrationCache: request.calibrationCache } : {}),
+    ...(calibrationCache ? { calibrationCache } : {}),
     signal,
     progress: (fraction, message) => meter.within(fraction, message),
   };
@@ -198,6 +200,14 @@ async function applySteps(
   } finally {
     await calibration?.close();
   }
+}
+
+async function cacheFor(
+  { calibrationCache, calibration, plan }: CompressRequest,
+  sourceSha256: string,
+): Promise<CalibrationCache | undefined> {
+  if (calibrationCache === undefined || calibration === undefined) return undefined;
+  return openCalibrationCache({ folder: calibrationCache, sourceSha256, dataPath: calibration, plan });
 }
 
 /** The file that was written must load, run and take and give exactly what the source does. */

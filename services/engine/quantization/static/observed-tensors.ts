@@ -1,5 +1,5 @@
 /** Calibrates the tensors that could be coded. */
-import { calibrate, type TensorStatistics } from '../../calibration/index.js';
+import { cachedCalibration, type TensorStatistics } from '../../calibration/index.js';
 import type { Model } from '../../ir/index.js';
 import type { CalibrationSummary, MethodContext, RunSource } from '../../method.js';
 import { type Range, withHeadroom } from './activation-ranges.js';
@@ -30,7 +30,7 @@ export async function observe(model: Model, { options, samples, context }: Obser
   const tensors = [...integerForm(model.graph, units, new Map()).coded].map(({ name }) => name);
   const channels = new Map(units.flatMap(({ layer }) => (layer ? [[layer.activation.name, layer.kind === 'conv' ? 1 : -1] as const] : [])));
   const levels = LEVELS[options.activation_type ?? 'uint8'];
-  const result = await calibrate({ model, tensors, samples, context, channels, levels, options: options.calibration ?? {} });
+  const result = await cachedCalibration({ model, tensors, samples, context, channels, levels, options: options.calibration ?? {} });
   const fed = new Set(model.graph.inputs.map(({ name }) => name));
   const isExtreme = (options.calibration?.method ?? 'minmax') === 'minmax';
   const seen = [...result.tensors].filter(([, { count }]) => count > 0);
