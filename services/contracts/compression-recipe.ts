@@ -95,11 +95,11 @@ const staticInt8 = Type.Object(
     exclude: Type.Optional(nodeNames('Nodes to leave in float, by name.')),
     overrides: Type.Optional(Type.Array(tensorOverride, { maxItems: 1000 })),
     equalize: Type.Optional(Type.Boolean({ description: 'Cross-layer equalization before calibration. Default false.' })),
-    smooth: Type.Optional(Type.Boolean({ description: 'SmoothQuant for MatMul inputs with outlier channels. Default true.' })),
     bias_correction: Type.Optional(Type.Enum(['off', 'fast', 'sequential'], { description: "Default 'fast'." })),
     rounding: Type.Optional(
       Type.Enum(['nearest', 'seq-mse', 'gptq', 'adaround'], {
-        description: "How weights are rounded: alone ('nearest', the default), or for the least error of the products with the inputs seen.",
+        description:
+          "How weights are rounded: alone ('nearest', the default), or for the least error of the products with the inputs seen.",
       }),
     ),
     min_sqnr_db: Type.Optional(

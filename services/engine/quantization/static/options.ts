@@ -43,8 +43,6 @@ export interface StaticInt8Options {
   readonly overrides?: readonly TensorOverride[];
   /** Cross-layer equalization before calibration. Default false. */
   readonly equalize?: boolean;
-  /** SmoothQuant for MatMul inputs with outlier channels. Default true. */
-  readonly smooth?: boolean;
   /** Default 'fast'. */
   readonly bias_correction?: 'off' | 'fast' | 'sequential';
   /** How weights are rounded: alone, or for the least error of the products with the inputs seen. Default 'nearest'. */
