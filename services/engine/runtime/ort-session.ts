@@ -18,6 +18,8 @@ import { fromOrtTensor, toOrtTensor } from './ort-tensors.js';
 
 /** Folding stops at this size unless the model's own largest constant is larger: a small file must not unfold into gigabytes. */
 const FOLDED_BYTES_MIN = 16 * 2 ** 20;
+/** A byte with four weights of 2 bits unfolds into four float32. */
+const FOLDED_BYTES_PER_ELEMENT = 16;
 
 /** A session whose feeds can be bound once and run many times: what a latency measurement needs. */
 export interface OrtSession extends ExecutionSession {
@@ -79,7 +81,7 @@ export function createOrtRuntime(options: OrtRuntimeOptions): OrtRuntime {
  * Latency measurements turn it on, because that is what a program that uses the default settings sees.
  */
 function nativeOptions(model: Model, options: SessionOptions & { threads: number }): InferenceSession.SessionOptions {
-  const foldedBytes = Math.max(FOLDED_BYTES_MIN, 8 * largestConstantElements(model));
+  const foldedBytes = Math.max(FOLDED_BYTES_MIN, FOLDED_BYTES_PER_ELEMENT * largestConstantElements(model));
   return {
     executionProviders: ['cpu'],
     graphOptimizationLevel: options.optimization ?? 'all',

@@ -29,7 +29,7 @@ export interface StoredCodes {
 const FLOAT32 = 1;
 const OPSET_OF_SPLIT_INPUT = 13;
 /** Codes that are unpacked together: the runtime does not fold a constant that is too large (ort-session.ts). */
-const BUNDLE_CODES_MAX = 2 ** 22;
+const BUNDLE_CODES_MAX = 4_000_000;
 
 /** Packed weights of one graph with codes of one size: one tensor, unpacked at once. */
 interface Bundle {
