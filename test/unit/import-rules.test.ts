@@ -46,6 +46,7 @@ const probes: Record<string, readonly [file: string, specifier: string]> = {
   'engine-layer:runtime': ['services/engine/runtime/probe-layer.ts', '../pipeline/probe-target.js'],
   'engine-layer:inspection': ['services/engine/inspection/probe-layer.ts', '../runtime/execution-session.js'],
   'engine-layer:passes': ['services/engine/passes/probe-layer.ts', '../runtime/ort-session.js'],
+  'engine-layer:calibration': ['services/engine/calibration/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:quantization': ['services/engine/quantization/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:emulation': ['services/engine/emulation/probe-layer.ts', '../pipeline/probe-target.js'],
   'engine-layer:evaluation': ['services/engine/evaluation/probe-layer.ts', '../runtime/ort-session.js'],

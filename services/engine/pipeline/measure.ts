@@ -49,7 +49,9 @@ export async function measurePair(runtime: OrtRuntime, request: MeasureRequest):
   if (!sourceLatency || !artifactLatency) throw new RangeError('benchmark: one latency per model');
   const evaluation = await evaluatePair(runtime, request);
   if (evaluation.samples < samples.sampleCount)
-    warnings.push(`fidelity: measured on ${evaluation.samples} of ${samples.sampleCount} calibration samples; give an evaluation set to measure on all of it.`);
+    warnings.push(
+      `fidelity: measured on ${evaluation.samples} of ${samples.sampleCount} calibration samples; give an evaluation set to measure on all of it.`,
+    );
   progress(0.9, 'shapes and fusion');
   const sourceMacs = await macsOf(runtime, request.source, request, warnings);
   const artifactMacs = await macsOf(runtime, request.artifact, request, warnings);

@@ -7,8 +7,9 @@ import { type Assignment, type ChoiceSearch, type LayerChoice, totalWeight } fro
 import { openSwitchable, type SwitchableModel, type SwitchableSite } from './switchable-model.js';
 import type { CandidateLayer, WeightCandidate } from './weight-candidates.js';
 
-/** Samples of the sweep, in which each choice of each layer runs on all of them. */
-const SWEPT_SAMPLES = 32;
+/** Each candidate of each layer runs on every sample of the sweep: more samples for models of few layers. */
+const SWEPT_RUNS = 1280;
+const SWEPT_SAMPLES = { min: 16, max: 64 };
 /** Samples for the noise inside the model, where the outputs of all layers are held at once. */
 const OBSERVED_SAMPLES = 4;
 /** Quantized weights that are kept; beyond, they are computed for each batch anew. */
@@ -38,7 +39,9 @@ export class BitsPlan {
     const sites = sitesOf(layers);
     const switchable = await openSwitchable(model, sites, context);
     try {
-      const sweep = { source: samples, limit: SWEPT_SAMPLES };
+      const choices = sites.reduce((sum, { alternatives }) => sum + alternatives.length, 0);
+      const limit = Math.round(Math.max(SWEPT_SAMPLES.min, Math.min(SWEPT_SAMPLES.max, SWEPT_RUNS / choices)));
+      const sweep = { source: samples, limit };
       const found = await layerSensitivity(switchable, sites, { samples: sweep, context });
       const noise = layers.map((layer) => layer.candidates.map(() => 0));
       for (const { site, alternative, noise: power } of found) {

@@ -1,5 +1,5 @@
 /** Finds the weights that can be held in blocks, with every layer that reads them, and says of the others why they are left. */
-import { type Graph, graphsWithin, type Model, type Node } from '../../ir/index.js';
+import { graphsWithin, type Model, type Node } from '../../ir/index.js';
 import { type DenseLayer, denseLayer } from '../dense-layers.js';
 import { type EmbeddingLookup, embeddingLookup } from '../embedding-tables.js';
 import { nameMatcher } from '../name-patterns.js';
@@ -104,26 +104,4 @@ function sharedWeights(layers: Iterable<BlockLayer>): SharedWeight[] {
     const axis = lookups.length > 0 ? 1 : (products[0]?.reductionAxis ?? 1);
     return { constant, axis, products, lookups };
   });
-}
-
-/** Nodes with weights of their own, by the place of their weight among the inputs. */
-const weightedOperators: ReadonlyMap<string, number> = new Map([
-  ['Conv', 1],
-  ['ConvTranspose', 1],
-  ['LSTM', 1],
-  ['GRU', 1],
-  ['RNN', 1],
-  ['MatMul', 1],
-  ['Gemm', 1],
-  ['Gather', 0],
-]);
-
-/** The first and the last node with weights: what enters and leaves the network passes through them. */
-export function endsOf({ nodes }: Graph, isLayer: (node: Node) => boolean, store: WeightStore): ReadonlySet<Node> {
-  const weighted = nodes.filter((node) => {
-    const place = node.domain === '' ? weightedOperators.get(node.opType) : undefined;
-    if (place === undefined) return false;
-    return node.opType === 'Gather' ? isLayer(node) : isLayer(node) || store.constant(node.inputs[place]) !== undefined;
-  });
-  return new Set([weighted.at(0), weighted.at(-1)].filter((node) => node !== undefined));
 }

@@ -19,11 +19,13 @@ interface Described {
   readonly form: WeightForm;
   readonly fitted: FittedWeight | undefined;
   readonly by: string;
+  /** Where the input of a product was divided by AWQ, by the name of the product. */
+  readonly scaled: ReadonlyMap<string, string>;
 }
 
 /** Lines for the readers of a weight. Its bytes stand with the first of them, so that a sum over layers is right. */
 export function describeWeights(weight: SharedWeight, described: Described): WeightDescription {
-  const { form, fitted, by } = described;
+  const { form, fitted, by, scaled } = described;
   const readers = [...weight.lookups, ...weight.products];
   const first = readers[0]?.node;
   const bytes = { bytes_before: 4 * elementCount(weight.constant.tensor.dims), bytes_after: bytesOf(weight, form) };
@@ -37,7 +39,9 @@ export function describeWeights(weight: SharedWeight, described: Described): Wei
   if (form.kind === 'rows') return { nodes, layers };
   for (const [at, layer] of weight.products.entries()) {
     const decision = form.decisions[at] ?? { form: 'widened', ground: '' };
-    add(layer.node, describeProduct(form.blocked, decision, fitted), measured(at, decision, fitted));
+    const place = scaled.get(reportName(layer.node));
+    const scaling = place ? `, its input scaled in ${place}` : '';
+    add(layer.node, describeProduct(form.blocked, decision, quality(fitted) + scaling), measured(at, decision, fitted));
     if (decision.form === 'kernel' && layer.bias?.add) nodes.push(absorbedBias(layer, by));
   }
   return { nodes, layers };
@@ -64,22 +68,18 @@ function describeLookup(form: WeightForm, fitted: FittedWeight | undefined): { f
   return { form: name, reason: `table stored in ${name}${quality(fitted)}; only the rows that are looked up are widened` };
 }
 
-function describeProduct(
-  blocked: BlockedWeights,
-  decision: ProductDecision,
-  fitted: FittedWeight | undefined,
-): { form: string; reason: string } {
+function describeProduct(blocked: BlockedWeights, decision: ProductDecision, how: string): { form: string; reason: string } {
   const name = formName(blocked);
   const ground = decision.ground === '' ? '' : `: ${decision.ground}`;
-  if (decision.form === 'kernel') return { form: name, reason: `weight in ${name}${quality(fitted)}, multiplied as it is${ground}` };
-  return { form: `${name} stored`, reason: `weight in ${name}${quality(fitted)}, widened to float32 when the model is loaded${ground}` };
+  if (decision.form === 'kernel') return { form: name, reason: `weight in ${name}${how}, multiplied as it is${ground}` };
+  return { form: `${name} stored`, reason: `weight in ${name}${how}, widened to float32 when the model is loaded${ground}` };
 }
 
-function measured(at: number, { form, timing }: ProductDecision, fitted: FittedWeight | undefined): Partial<LayerReport> {
+function measured(at: number, { form, ground, timing }: ProductDecision, fitted: FittedWeight | undefined): Partial<LayerReport> {
   return {
     ...(timing ? { time_before_us: timing.before, time_after_us: timing.after } : {}),
     ...(at === 0 && fitted?.outputSqnr !== undefined ? { sqnr_local_db: fitted.outputSqnr } : {}),
-    fused: form === 'kernel',
+    ...(form === 'kernel' ? { fused: true } : { fused: false, unfused_reason: ground }),
   };
 }
 

@@ -1,5 +1,5 @@
 /** Quantizes all weights in graph order, with what the samples say of their inputs: from the model as it is quantized so far, for GPTQ. */
-import { attributeOf, cloneModel, type Model, type Tensor } from '../../ir/index.js';
+import { attributeOf, cloneModel, type Model, type Tensor, type Value } from '../../ir/index.js';
 import type { MethodContext } from '../../method.js';
 import type { Constant } from '../weight-store.js';
 import type { SharedWeight } from './block-layers.js';
@@ -62,15 +62,19 @@ export async function fitWeights(tasks: readonly FittingTask[], fitting: Fitting
 }
 
 /** The input of the first product over the weight when it lies in the main graph, where it can be observed. */
-export function observedName({ weight }: FittingTask, { graph }: Model): string | undefined {
+export function observedInput({ weight }: FittingTask, { graph }: Model): Value | undefined {
   const product = weight.products.find(
     ({ node, integerObstacle, reductionAxis }) => node.graph === graph && !integerObstacle && reductionAxis === weight.axis,
   );
-  return product?.activation.name;
+  return product?.activation;
+}
+
+function observedName(task: FittingTask, model: Model): string | undefined {
+  return observedInput(task, model)?.name;
 }
 
 /** Tasks in graph order, in groups whose second moments fit in memory; for GPTQ as many groups as there may be passes. */
-function wavesOf(tasks: readonly FittingTask[], { model, algorithm }: Fitting): FittingTask[][] {
+export function wavesOf(tasks: readonly FittingTask[], { model, algorithm }: Fitting): FittingTask[][] {
   const inputs = new Set(tasks.map((task) => observedName(task, model)).filter((name) => name !== undefined));
   const inputsPerWave = algorithm === 'gptq' ? Math.ceil(inputs.size / SEQUENTIAL_PASSES) : Number.POSITIVE_INFINITY;
   const waves: FittingTask[][] = [];
@@ -92,7 +96,7 @@ function wavesOf(tasks: readonly FittingTask[], { model, algorithm }: Fitting): 
   return waves;
 }
 
-function depthOf({ weight }: FittingTask): number {
+export function depthOf({ weight }: FittingTask): number {
   return weight.constant.tensor.dims[weight.axis] ?? 0;
 }
 

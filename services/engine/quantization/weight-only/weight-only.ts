@@ -5,10 +5,13 @@ import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
 import { upgradeOpset } from '../../passes/opset-upgrade.js';
 import { runsOnTarget } from '../compute-plan.js';
 import type { DenseLayer } from '../dense-layers.js';
+import { type LowBitOptions, storeLowBit } from '../weight-storage/index.js';
+import { endsOf } from '../weight-storage/stored-layers.js';
 import { reportName, WeightStore } from '../weight-store.js';
 import { timeModels } from '../whole-model-timing.js';
+import { scaleActivations } from './activation-scaling.js';
 import { OPSET_OF_BLOCKS } from './block-dequantization.js';
-import { type BlockLayers, endsOf, findBlockLayers, type SharedWeight } from './block-layers.js';
+import { type BlockLayers, findBlockLayers, type SharedWeight } from './block-layers.js';
 import { algorithmsWithData } from './block-quantization.js';
 import type { BlockScheme } from './blocked-weights.js';
 import { describeWeights } from './layer-description.js';
@@ -23,9 +26,30 @@ const METHOD = 'weight-only';
 export async function weightOnly(model: Model, options: WeightOnlyOptions, context: MethodContext): Promise<MethodOutcome> {
   checkOptions(options, context);
   const upgraded = options.format === 'dequantize-linear' ? upgrade(model) : [];
-  const rewriting = new WeightOnlyRewriting(model, options, context);
-  const outcome = await rewriting.run();
-  return { ...outcome, nodes: [...upgraded, ...outcome.nodes] };
+  const ends = options.protect_ends === false ? new Set<Node>() : endsOf(model.graph, new WeightStore(model));
+  const means = { options, context, ends };
+  const scaled =
+    options.algorithm === 'awq'
+      ? await scaleActivations(model, new WeightOnlyRewriting(model, means).tasks(), context)
+      : new Map<string, string>();
+  const blocks = await new WeightOnlyRewriting(model, means).run(scaled);
+  const stored = await storeLowBit(model, lowBitOptions(options, ends), context);
+  return { nodes: [...upgraded, ...blocks.nodes, ...stored.nodes], layers: [...(blocks.layers ?? []), ...(stored.layers ?? [])] };
+}
+
+function lowBitOptions(
+  { conv_bits, recurrent_bits, algorithm, op_types, exclude, layer_bits }: WeightOnlyOptions,
+  ends: ReadonlySet<Node>,
+): LowBitOptions {
+  return {
+    ends,
+    ...(conv_bits ? { convBits: conv_bits } : {}),
+    ...(recurrent_bits ? { recurrentBits: recurrent_bits } : {}),
+    ...(algorithm ? { algorithm } : {}),
+    ...(op_types ? { opTypes: op_types } : {}),
+    ...(exclude ? { exclude } : {}),
+    ...(layer_bits ? { layerBits: layer_bits } : {}),
+  };
 }
 
 function checkOptions(options: WeightOnlyOptions, context: MethodContext): void {
@@ -56,6 +80,13 @@ interface PlannedWeight {
   readonly scheme: Exclude<WeightScheme, { kind: 'left' }>;
 }
 
+interface Means {
+  readonly options: WeightOnlyOptions;
+  readonly context: MethodContext;
+  /** Layers that keep 8 bits. */
+  readonly ends: ReadonlySet<Node>;
+}
+
 class WeightOnlyRewriting {
   private readonly store: WeightStore;
   private readonly left: NodeChange[] = [];
@@ -63,40 +94,49 @@ class WeightOnlyRewriting {
   private readonly accuracyLevel: 1 | 4;
   private readonly format: 'matmul-nbits' | 'dequantize-linear';
 
+  private readonly options: WeightOnlyOptions;
+  private readonly context: MethodContext;
+  private readonly planned: readonly PlannedWeight[];
+
   constructor(
     private readonly model: Model,
-    private readonly options: WeightOnlyOptions,
-    private readonly context: MethodContext,
+    { options, context, ends }: Means,
   ) {
+    this.options = options;
+    this.context = context;
     this.store = new WeightStore(model);
     this.layers = findBlockLayers(model, this.store, options);
+    this.planned = this.schemes(ends);
     this.accuracyLevel = options.accuracy_level ?? 4;
     this.format = options.format ?? 'matmul-nbits';
   }
 
-  async run(): Promise<MethodOutcome> {
-    const planned = this.schemes();
-    const fitted = await this.fitted(planned);
-    const forms = await this.confirmed(planned, this.forms(planned, fitted, await this.decisions(planned)));
-    const described = planned.map(({ weight }, index) => {
+  /** `scaled`: where the input of a product was divided by AWQ, by the name of the product. */
+  async run(scaled: ReadonlyMap<string, string>): Promise<MethodOutcome> {
+    const { model, store, format, context } = this;
+    const algorithm = this.options.algorithm ?? 'k-quant';
+    const fitted = await fitWeights(this.tasks(), { model, algorithm, context });
+    const forms = await this.confirmed(this.forms(fitted, await this.decisions()));
+    const described = this.planned.flatMap(({ weight }, index) => {
       const form = forms[index];
-      return form ? describeWeights(weight, { form, fitted: fitted.get(weight.constant), by: METHOD }) : { nodes: [], layers: [] };
+      return form ? [describeWeights(weight, { form, fitted: fitted.get(weight.constant), by: METHOD, scaled })] : [];
     });
-    const { model, store, format } = this;
-    const weights = planned.map(({ weight }) => weight);
+    const weights = this.planned.map(({ weight }) => weight);
     rewriteLayers(weights, forms, { model, store, format });
     return { nodes: [...this.left, ...described.flatMap(({ nodes }) => nodes)], layers: described.flatMap(({ layers }) => layers) };
+  }
+
+  tasks(): FittingTask[] {
+    return this.planned.flatMap(({ weight, scheme }) => (scheme.kind === 'blocks' ? [{ weight, scheme: scheme.blocks }] : []));
   }
 
   private leave(node: Node, reason: string): void {
     this.left.push({ node: reportName(node), op_type: node.opType, action: 'left', by: METHOD, reason });
   }
 
-  private schemes(): PlannedWeight[] {
+  private schemes(ends: ReadonlySet<Node>): PlannedWeight[] {
     const { weights, left } = this.layers;
     for (const { node, reason } of left) this.leave(node, reason);
-    const layers = new Set(weights.flatMap(({ products, lookups }) => [...products, ...lookups].map(({ node }) => node)));
-    const ends = this.options.protect_ends === false ? new Set<Node>() : endsOf(this.model.graph, (node) => layers.has(node), this.store);
     return weights.flatMap((weight): PlannedWeight[] => {
       const scheme = weightScheme(weight, this.options, ends);
       if (scheme.kind !== 'left') return [{ weight, scheme }];
@@ -105,15 +145,8 @@ class WeightOnlyRewriting {
     });
   }
 
-  private fitted(planned: readonly PlannedWeight[]): Promise<Map<SharedWeight['constant'], FittedWeight>> {
-    const tasks = planned.flatMap(({ weight, scheme }): FittingTask[] =>
-      scheme.kind === 'blocks' ? [{ weight, scheme: scheme.blocks }] : [],
-    );
-    return fitWeights(tasks, { model: this.model, algorithm: this.options.algorithm ?? 'k-quant', context: this.context });
-  }
-
-  private decisions(planned: readonly PlannedWeight[]): Promise<Map<DenseLayer, ProductDecision>> {
-    const products = planned.flatMap(({ weight, scheme }) =>
+  private decisions(): Promise<Map<DenseLayer, ProductDecision>> {
+    const products = this.planned.flatMap(({ weight, scheme }) =>
       scheme.kind === 'blocks' ? weight.products.map((layer) => this.product(layer, weight, scheme.blocks)) : [],
     );
     return planProducts(this.model, products, this.context);
@@ -126,11 +159,10 @@ class WeightOnlyRewriting {
   }
 
   private forms(
-    planned: readonly PlannedWeight[],
     fitted: ReadonlyMap<SharedWeight['constant'], FittedWeight>,
     decisions: ReadonlyMap<DenseLayer, ProductDecision>,
   ): WeightForm[] {
-    return planned.map(({ weight }): WeightForm => {
+    return this.planned.map(({ weight }): WeightForm => {
       const blocked = fitted.get(weight.constant)?.blocked;
       if (!blocked) return { kind: 'rows' };
       const chosen = weight.products.map((layer) => decisions.get(layer) ?? { form: 'widened' as const, ground: '' });
@@ -139,10 +171,10 @@ class WeightOnlyRewriting {
   }
 
   /** The forms as they are when the whole model is not slower by them; otherwise every product with widened weights. */
-  private async confirmed(planned: readonly PlannedWeight[], forms: readonly WeightForm[]): Promise<readonly WeightForm[]> {
+  private async confirmed(forms: readonly WeightForm[]): Promise<readonly WeightForm[]> {
     const usesKernel = forms.some((form) => form.kind === 'blocks' && form.decisions.some((decision) => decision.form === 'kernel'));
     if (!usesKernel || this.context.objective === 'size' || !runsOnTarget(this.context)) return forms;
-    const timing = await timeModels(this.model, this.rewrittenCopy(planned, forms), this.context);
+    const timing = await timeModels(this.model, this.rewrittenCopy(forms), this.context);
     if (!timing || timing.after <= timing.before) return forms;
     const times = `${timing.before.toPrecision(3)} ms in float32, ${timing.after.toPrecision(3)} ms with MatMulNBits`;
     return forms.map((form) =>
@@ -151,13 +183,13 @@ class WeightOnlyRewriting {
   }
 
   /** A copy of the model with these forms carried out; layers are found in the same order in both. */
-  private rewrittenCopy(planned: readonly PlannedWeight[], forms: readonly WeightForm[]): Model {
+  private rewrittenCopy(forms: readonly WeightForm[]): Model {
     const model = cloneModel(this.model);
     const store = new WeightStore(model);
     const originals = this.layers.weights;
     const weights = findBlockLayers(model, store, this.options).weights.filter((_, index) => {
       const original = originals[index];
-      return planned.some(({ weight }) => weight === original);
+      return this.planned.some(({ weight }) => weight === original);
     });
     rewriteLayers(weights, forms, { model, store, format: this.format });
     return model;

@@ -400,7 +400,9 @@ test('random graphs of operators that take half, that follow and that stay are v
       }
       for (const value of values.slice(-2)) if (value.producer) b.output(value);
       const result = await converted(b.model);
-      expect(await fidelity(result, x24)).toBeGreaterThan(40);
+      // Of outputs that are zero but for rounding there is no ratio.
+      const ratio = await fidelity(result, x24);
+      if (ratio !== Number.NEGATIVE_INFINITY) expect(ratio).toBeGreaterThan(40);
       const made = casts(result.after).map((cast) => `${cast.inputs[0]?.name} ${String(cast.attributes.get('to')?.value)}`);
       expect(new Set(made).size).toBe(made.length);
     }),
