@@ -86,9 +86,12 @@ class BoundSearch {
       if (excess <= 0) return found;
       room = sumOf(chosen, bytesOf) - excess;
     }
-    const least = (fixed + plan.least(bytesOf)) / source;
+    const smallest = plan.leastBytes(Number.MAX_VALUE, this.search);
+    const found = smallest && (await this.written(smallest, 1));
+    const reached = found ? modelBytes(found.model) / source : 1;
+    if (found && reached <= fraction) return found;
     throw unreachable(
-      `A budget of ${fraction} of the bytes cannot be kept: these bits reach ${(1.01 * least).toFixed(3)}. Allow fewer bits, or raise the budget.`,
+      `A budget of ${fraction} of the bytes cannot be kept: these bits reach ${(1.005 * reached).toFixed(3)}. Allow fewer bits, or raise the budget.`,
     );
   }
 

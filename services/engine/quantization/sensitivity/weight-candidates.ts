@@ -36,8 +36,10 @@ export interface CandidateLayer {
   readonly candidates: readonly WeightCandidate[];
 }
 
-/** Text of the nodes and names that one weight of few bits brings into the file, roughly. */
+/** Names and nodes that one stored weight of few bits, or a table, brings into the file, roughly. */
 const TEXT_BYTES = 350;
+/** The same for a product: nodes that widen the codes when the model is loaded, and for 2 bits what unpacks them; MatMulNBits for 4. */
+const BLOCK_TEXT_BYTES = { 2: 5400, 4: 450, 8: 1200 } as const;
 
 export function candidateLayers(
   model: Model,
@@ -87,7 +89,7 @@ function blockCandidate(weight: SharedWeight, nodes: readonly string[], bits: We
   const shape = { ...blocks, depth, channels: dims[1 - weight.axis] ?? 0, blocks: Math.ceil(depth / blocks.blockSize) };
   return {
     bits,
-    bytes: packedByteLength(shape) + TEXT_BYTES,
+    bytes: packedByteLength(shape) + BLOCK_TEXT_BYTES[blocks.bits],
     weights: [{ value: value.name, quantized: () => roundedBlocks(weight, blocks) }],
   };
 }
