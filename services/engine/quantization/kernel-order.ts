@@ -12,7 +12,7 @@ type Elements = Int8Array | Uint8Array | Float32Array;
 
 /**
  * Convolution weights [M, C / group, spatial...] to [M, spatial..., C / group]: the runtime transposes images to NHWC and
- * walks the kernel, then the channels (docs/decisions, emulation of the saturating kernel; seen for 1 to 3 dimensions, groups, both levels).
+ * walks the kernel, then the channels (docs/decisions/0010; seen for 1 to 3 dimensions, groups, both levels).
  */
 export function convolutionOrder<T extends Elements>(values: T, dims: readonly number[]): T {
   const [outputs = 0, inputs = 0, ...spatial] = dims;
