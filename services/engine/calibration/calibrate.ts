@@ -164,12 +164,13 @@ class Calibration {
 
   private readingRequest(dims: ReadonlyMap<string, readonly number[]>, batch: number): ReadingRequest {
     const { model, samples, channels = new Map<string, number>(), moments = false } = this.request;
-    const rows = samples.fixedBatch === null && batch > 1 ? 'vary' : 'fixed';
+    /** The last batch may be a smaller one. */
+    const hasFixedRows = samples.fixedBatch !== null || batch === 1;
     return {
       ...{ graph: model.graph, opset: model.opset, dims, channels, batch },
       hasHistograms: histogramMethods.has(this.method),
       hasMoments: moments,
-      hasFixedDims: rows === 'fixed' && model.graph.inputs.every(hasFixedSamples),
+      hasFixedDims: hasFixedRows && model.graph.inputs.every(hasFixedSamples),
     };
   }
 

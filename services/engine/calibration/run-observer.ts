@@ -78,6 +78,11 @@ export class RunObserver {
     const results = await session.run(new Map([...feeds, ...phases]));
     const dims = this.plan.dims ?? decodeDims(results.get(outputs.dims ?? ''), sizedNames(this.plan));
     const reductions = decodeReductions(outputs, results, dims);
+    if (!reductions) {
+      /** Sizes that depend on values, and not on the dims of the inputs. */
+      await this.replan((plan) => ({ ...plan, dims: undefined }));
+      return this.runOnce(feeds, phase);
+    }
     const observed = new Map<string, ObservedTensor>();
     for (const reading of this.plan.readings) {
       const output = outputs.values.get(reading.name);
@@ -145,11 +150,12 @@ function decodeDims(vector: Tensor | undefined, names: readonly string[]): Map<s
 
 type Parts = Partial<Record<Reduction, Float32Array>>;
 
+/** Undefined when the outputs do not fit the dims. */
 function decodeReductions(
   { reductions }: ObservingOutputs,
   results: ReadonlyMap<string, Tensor>,
   dims: ReadonlyMap<string, readonly number[]>,
-): Map<string, Parts> {
+): Map<string, Parts> | undefined {
   const parts = new Map<string, Parts>();
   for (const { reduction, output, readings } of reductions) {
     const joined = floats(results.get(output));
@@ -161,6 +167,7 @@ function decodeReductions(
       parts.set(name, known);
       start += width;
     }
+    if (start !== joined.length) return undefined;
   }
   return parts;
 }
