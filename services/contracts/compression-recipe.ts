@@ -165,7 +165,12 @@ const mixedPrecision = Type.Object(
       }),
     ),
     search: Type.Optional(Type.Enum(['greedy', 'knapsack'], { description: "Default 'greedy'." })),
-    min_sqnr_db: Type.Optional(Type.Number({ description: 'Least signal to noise ratio of the outputs on the calibration samples.' })),
+    min_sqnr_db: Type.Optional(
+      Type.Number({
+        description:
+          'Least signal to noise ratio of the outputs on the calibration samples. Without it and a budget: 30, or what the metric of the gate allows.',
+      }),
+    ),
     exclude: Type.Optional(nodeNames('Nodes to leave in float, by name.')),
   },
   strict,

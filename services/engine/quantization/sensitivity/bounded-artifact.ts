@@ -72,24 +72,36 @@ class BoundSearch {
     );
   }
 
-  /** Least noise within a fraction of the bytes. What the estimate of single layers misses is taken off the room. */
+  /**
+   * Least noise within a fraction of the bytes. What the estimate of single layers misses, either way, corrects the room: the
+   * last artifact that fits is the answer, as it was chosen with the largest room.
+   */
   private async withinBytes(fraction: number): Promise<Candidate> {
     const { model, plan } = this.request;
     const source = modelBytes(model);
-    const fixed = source - plan.layers.reduce((sum, { bytes }) => sum + bytes, 0);
-    const bytesOf = (_: CandidateLayer, { bytes }: WeightCandidate): number => bytes;
-    for (let room = fraction * source - fixed; ; ) {
-      const chosen = plan.leastNoise(room, bytesOf, this.search);
-      if (!chosen) break;
+    const tried = new Set<string>();
+    let best: { readonly found: Candidate; readonly noise: number } | undefined;
+    let room = fraction * source - source + plan.layers.reduce((sum, { bytes }) => sum + bytes, 0);
+    while (!best || tried.size < ATTEMPTS) {
+      const chosen = plan.leastNoise(room, bytesOf, this.search) ?? plan.leastBytes(Number.MAX_VALUE, this.search);
+      if (!chosen || tried.has(keyOf(chosen))) break;
+      tried.add(keyOf(chosen));
       const found = await this.written(chosen, 1);
       const excess = modelBytes(found.model) - fraction * source;
-      if (excess <= 0) return found;
+      const noise = sumOf(chosen, (layer, candidate) => plan.noiseOf(layer, candidate));
+      if (excess <= 0 && !(best && best.noise <= noise)) best = { found, noise };
       room = sumOf(chosen, bytesOf) - excess;
     }
-    const smallest = plan.leastBytes(Number.MAX_VALUE, this.search);
-    const found = smallest && (await this.written(smallest, 1));
-    const reached = found ? modelBytes(found.model) / source : 1;
-    if (found && reached <= fraction) return found;
+    return best?.found ?? this.fewestBytes(fraction);
+  }
+
+  private async fewestBytes(fraction: number): Promise<Candidate> {
+    const { model, plan } = this.request;
+    const chosen = plan.leastBytes(Number.MAX_VALUE, this.search);
+    if (!chosen) throw new RangeError('mixed-precision: a search without a limit finds a choice');
+    const found = await this.written(chosen, 1);
+    const reached = modelBytes(found.model) / modelBytes(model);
+    if (reached <= fraction) return found;
     throw unreachable(
       `A budget of ${fraction} of the bytes cannot be kept: these bits reach ${(1.005 * reached).toFixed(3)}. Allow fewer bits, or raise the budget.`,
     );
@@ -108,7 +120,7 @@ class BoundSearch {
     for (let limit = target; limit > NOISE_MIN; ) {
       const chosen = plan.leastBytes(limit, this.search);
       if (!chosen) break;
-      const key = [...chosen.values()].map(({ bits }) => bits).join();
+      const key = keyOf(chosen);
       if (tried.has(key)) {
         if (best) break;
         limit *= FACTOR_MAX;
@@ -208,6 +220,14 @@ interface Verdict {
   readonly keepsNoise: boolean;
   /** Not asked for when the noise is too high already. */
   readonly keepsMetric: boolean;
+}
+
+function bytesOf(_: CandidateLayer, { bytes }: WeightCandidate): number {
+  return bytes;
+}
+
+function keyOf(chosen: ChosenBits): string {
+  return [...chosen.values()].map(({ bits }) => bits).join();
 }
 
 function sumOf(chosen: ChosenBits, weightOf: (layer: CandidateLayer, candidate: WeightCandidate) => number): number {

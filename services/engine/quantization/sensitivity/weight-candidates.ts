@@ -37,9 +37,9 @@ export interface CandidateLayer {
 }
 
 /** Names and nodes that one stored weight of few bits, or a table, brings into the file, roughly. */
-const TEXT_BYTES = 350;
+const TEXT_BYTES = 250;
 /** The same for a product: nodes that widen the codes when the model is loaded, and for 2 bits what unpacks them; MatMulNBits for 4. */
-const BLOCK_TEXT_BYTES = { 2: 5400, 4: 450, 8: 1200 } as const;
+const BLOCK_TEXT_BYTES = { 2: 5100, 4: 200, 8: 550 } as const;
 
 export function candidateLayers(
   model: Model,
