@@ -14,13 +14,20 @@ export interface SmoothedWeight {
  * x_k / s_k goes into the product and s_k w_k into the codes, so the result is the same but for rounding.
  */
 const EXPONENTS = [0.5, 0.6, 0.7, 0.8, 0.9];
-/** The predicted rounding noise must fall to this share: the division of the activation is one more operation. */
+/** The predicted rounding noise must fall to this share where the division of the activation is one more operation. */
 const NOISE_SHARE_MAX = 0.5;
 const FACTOR_MAX = 64;
 const SMALLEST = 1e-6;
 
-/** Factors s_k by which the activation is divided and the weights are multiplied; undefined when they would gain too little. */
-export function smoothingFactors(statistics: ChannelStatistics, weights: readonly SmoothedWeight[]): Float32Array | undefined {
+/**
+ * Factors s_k by which the activation is divided and the weights are multiplied; undefined when the predicted noise would not
+ * fall to `noiseShareMax` of what it is.
+ */
+export function smoothingFactors(
+  statistics: ChannelStatistics,
+  weights: readonly SmoothedWeight[],
+  noiseShareMax: number = NOISE_SHARE_MAX,
+): Float32Array | undefined {
   const depth = statistics.low.length;
   const reach = Float64Array.from({ length: depth }, (_, k) => Math.max(statistics.high[k] ?? 0, -(statistics.low[k] ?? 0), SMALLEST));
   const rows = rowSummary(weights, depth);
@@ -31,7 +38,7 @@ export function smoothingFactors(statistics: ChannelStatistics, weights: readonl
     const noise = predictedNoise(factors, { statistics, weights, rows });
     if (!best || noise < best.noise) best = { factors, noise };
   }
-  return best && best.noise <= plain * NOISE_SHARE_MAX ? Float32Array.from(best.factors) : undefined;
+  return best && best.noise <= plain * noiseShareMax ? Float32Array.from(best.factors) : undefined;
 }
 
 /** Geometric mean 1, bounded: the product does not depend on it, but float32 stays in its comfortable range. */

@@ -1,5 +1,7 @@
 /** Divides a value by factors per channel of its last axis inside the nodes that make it, where that costs nothing at run time. */
 import { float32Tensor, float32Values, intAttribute, type Node, type Tensor, type Value } from '../../ir/index.js';
+import type { ModelFacts } from '../../passes/model-facts.js';
+import { headMixingSource } from '../head-mixing.js';
 import type { Constant, WeightStore } from '../weight-store.js';
 
 /** A constant input of a node that is to be replaced. */
@@ -15,11 +17,16 @@ const homogeneous: ReadonlySet<string> = new Set(['Relu', 'LeakyRelu', 'Identity
 
 /**
  * Divides `value` by `factors` if a chain of operators without other readers leads back to one whose constants can take the
- * division over: LayerNormalization, MatMul, Gemm, a Mul or Div by a vector; Add and Relu pass it on. False, and no change, otherwise.
- * `readers` are the nodes that are meant to see the divided value.
+ * division over: LayerNormalization, MatMul, Gemm, a Mul or Div by a vector; Add, Relu and, when the shapes are known from `facts`,
+ * the mixing of attention heads pass it on. False, and no change, otherwise. `readers` are the nodes that are meant to see the
+ * divided value.
  */
-export function foldDivision(value: Value, factors: Float32Array, about: { readers: ReadonlySet<Node>; store: WeightStore }): boolean {
-  const edits = new Division(factors, about.store).editsFor(value, about.readers);
+export function foldDivision(
+  value: Value,
+  factors: Float32Array,
+  about: { readers: ReadonlySet<Node>; store: WeightStore; facts?: ModelFacts },
+): boolean {
+  const edits = new Division(factors, about.store, about.facts).editsFor(value, about.readers);
   if (!edits) return false;
   for (const { node, index, constant, tensor } of edits) {
     node.setInput(index, about.store.add(constant, '_scaled', tensor).value);
@@ -32,25 +39,31 @@ class Division {
   constructor(
     private readonly factors: Float32Array,
     private readonly store: WeightStore,
+    private readonly facts?: ModelFacts,
   ) {}
 
   editsFor(value: Value, readers: ReadonlySet<Node>): Edit[] | null {
     const { producer } = value;
     if (producer?.domain !== '' || producer.outputs[0] !== value) return null;
-    if (this.store.isGraphOutput(value) || value.consumers.some((reader) => !readers.has(reader))) return null;
+    // A reader of the shape does not see the values.
+    if (this.store.isGraphOutput(value) || value.consumers.some((reader) => !readers.has(reader) && reader.opType !== 'Shape')) return null;
     const [first, second] = producer.inputs;
     if (homogeneous.has(producer.opType)) return first ? this.editsFor(first, new Set([producer])) : null;
     switch (producer.opType) {
       case 'LayerNormalization':
+      case 'RMSNormalization':
+      case 'SimplifiedLayerNormalization':
         return this.all([this.vector(producer, 1), ...(producer.inputs[2] ? [this.vector(producer, 2)] : [])]);
       case 'MatMul':
         return this.all([this.columns(producer, 1)]);
       case 'Gemm':
         return this.gemm(producer);
       case 'Div':
-        return this.all([this.vector(producer, 1, (size, factor) => size * factor)]);
+        return this.isScalar(second) ? null : this.all([this.vector(producer, 1, (size, factor) => size * factor)]);
       case 'Mul':
-        return this.all([this.vector(producer, this.store.constant(second) ? 1 : 0)]);
+        return this.multiplied(producer);
+      case 'Reshape':
+        return this.mixed(value);
       case 'Add':
         return this.added(producer, this.store.constant(second) ? first : second);
       default:
@@ -66,6 +79,33 @@ class Division {
   private gemm(node: Node): Edit[] | null {
     const weight = intAttribute(node, 'transB', 0) === 1 ? this.rows(node, 1) : this.columns(node, 1);
     return this.all([weight, ...(node.inputs[2] ? [this.vector(node, 2)] : [])]);
+  }
+
+  /**
+   * A constant vector is divided; of two computed operands (a gate and what it lets through) one that can be. A constant number is
+   * left: it may be the last step of an activation (the 0.5 of GELU), which the runtime no longer recognizes with a vector in it.
+   */
+  private multiplied(node: Node): Edit[] | null {
+    const constant = node.inputs.findIndex((input) => this.store.constant(input));
+    if (constant >= 0) return this.isScalar(node.inputs[constant]) ? null : this.all([this.vector(node, constant)]);
+    if (node.inputs[0] === node.inputs[1]) return null;
+    for (const input of node.inputs) {
+      const isWhole = input && this.facts?.shape(input)?.at(-1) === this.factors.length;
+      const edits = isWhole ? this.editsFor(input, new Set([node])) : null;
+      if (edits) return edits;
+    }
+    return null;
+  }
+
+  private mixed(value: Value): Edit[] | null {
+    const source = this.facts && headMixingSource(value, this.facts, this.store);
+    return source && this.facts?.shape(value)?.at(-1) === this.factors.length
+      ? this.editsFor(source.value, new Set([source.reader]))
+      : null;
+  }
+
+  private isScalar(value: Value | null | undefined): boolean {
+    return this.store.constant(value)?.tensor.dims.every((size) => size === 1) ?? false;
   }
 
   private added(node: Node, other: Value | null | undefined): Edit[] | null {
