@@ -1,13 +1,14 @@
 /** A .npz or .npy file opened against the inputs of a graph: a stream of samples in bounded memory. */
 import { open } from 'node:fs/promises';
 import { EngineError } from '../engine-errors.js';
-import { byteCount, bytesInMemory, elementCount, type Tensor } from '../ir/index.js';
-import type { RunSource } from '../method.js';
-import type { InputOutputInfo } from '../runtime/execution-session.js';
+import { byteCount, bytesInMemory, elementCount, integerValues, type Tensor } from '../ir/index.js';
+import type { RunSource, SampleRun } from '../method.js';
+import type { ExecutionSession, InputOutputInfo } from '../runtime/execution-session.js';
+import { withStates } from './carried-states.js';
 import { castElements } from './cast-elements.js';
 import { NpyArray } from './npy.js';
 import { openNpz } from './npz.js';
-import { type DatasetBinding, type InputBinding, LABELS, validateDataset } from './validate-dataset.js';
+import { type DatasetBinding, type InputBinding, LABELS, SEQUENCES, validateDataset } from './validate-dataset.js';
 
 /** Must be closed. */
 export interface Dataset extends RunSource {
@@ -21,11 +22,28 @@ export interface DatasetFile {
   readonly scratch: string;
 }
 
-/** Throws EngineError `dataset_invalid` when the file cannot be read or does not fit the inputs. */
-export async function openDataset({ path, scratch }: DatasetFile, inputs: readonly InputOutputInfo[]): Promise<Dataset> {
+/** A model with a memory, which is run for its states. */
+export interface StatefulModel {
+  readonly outputs: readonly InputOutputInfo[];
+  /** Called when there are states to carry; the data set closes the session. */
+  open(): Promise<ExecutionSession>;
+}
+
+/**
+ * Inputs that the file has no array for are states when `model` carries them: zero at first, then what the run before left
+ * (state-pairs.ts). An array `sequences` says which samples follow each other. Throws EngineError `dataset_invalid` when the file
+ * cannot be read or does not fit the inputs.
+ */
+export async function openDataset(
+  { path, scratch }: DatasetFile,
+  inputs: readonly InputOutputInfo[],
+  model?: StatefulModel,
+): Promise<Dataset> {
   const arrays = await openArrays(path, scratch, inputs);
   try {
-    return datasetOver(arrays, validateDataset(arrays, inputs));
+    const binding = validateDataset(arrays, inputs, model?.outputs);
+    const dataset = datasetOver(arrays, binding);
+    return model && binding.states.length > 0 ? statefulDataset(dataset, { arrays, binding, model }) : dataset;
   } catch (error) {
     await closeAll(arrays);
     throw error;
@@ -78,6 +96,35 @@ function datasetOver(arrays: ReadonlyMap<string, NpyArray>, binding: DatasetBind
       }
     },
     close: () => closeAll(arrays),
+  };
+}
+
+/** A session is opened when the first run is asked for. */
+function statefulDataset(
+  dataset: Dataset,
+  { arrays, binding, model }: { arrays: ReadonlyMap<string, NpyArray>; binding: DatasetBinding; model: StatefulModel },
+): Dataset {
+  const sequences = binding.sequenced ? arrays.get(SEQUENCES) : undefined;
+  let opened: Promise<ExecutionSession> | undefined;
+  const stateBytes = binding.states.reduce((sum, { input, dims }) => sum + byteCount(input.dataType, elementCount(dims)), 0);
+  return {
+    ...dataset,
+    sampleBytes: dataset.sampleBytes + stateBytes,
+    async *runs(size, limit): AsyncGenerator<SampleRun> {
+      opened ??= model.open();
+      yield* withStates(dataset.runs(size, limit), {
+        states: binding.states,
+        session: await opened,
+        async sequenceOf(sample) {
+          return sequences ? (integerValues(await sequences.rows(sample, 1))[0] ?? 0) : 0;
+        },
+      });
+    },
+    async close() {
+      await dataset.close();
+      const session = await opened?.catch(() => undefined);
+      await session?.close();
+    },
   };
 }
 

@@ -3,8 +3,11 @@ import { EngineError } from '../engine-errors.js';
 import type { DataType, Shape } from '../ir/index.js';
 import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { canCast } from './cast-elements.js';
+import { pairStates, type StatePair } from './state-pairs.js';
 
 export const LABELS = 'labels';
+/** One number per sample: of the sequence that it belongs to. Without it all samples are one sequence. */
+export const SEQUENCES = 'sequences';
 
 export interface ArrayFacts {
   readonly dataType: DataType;
@@ -27,9 +30,12 @@ export interface InputBinding {
 export interface DatasetBinding {
   readonly sampleCount: number;
   readonly inputs: readonly InputBinding[];
+  /** Inputs without an array that take an output of the run before; runs are of one sample then. */
+  readonly states: readonly StatePair[];
   /** Samples that one run must take; null when the graph takes any number. */
   readonly fixedBatch: number | null;
   readonly labelled: boolean;
+  readonly sequenced: boolean;
 }
 
 function invalid(array: string, what: string, facts: { expected?: unknown; got?: unknown } = {}): EngineError {
@@ -40,29 +46,49 @@ function shapeText(shape: Shape): string {
   return `[${shape.map((size) => size ?? '?').join(', ')}]`;
 }
 
-/** Throws EngineError `dataset_invalid` with the array's name, what was expected and what was found. */
-export function validateDataset(arrays: ReadonlyMap<string, ArrayFacts>, inputs: readonly InputOutputInfo[]): DatasetBinding {
+/**
+ * Inputs without an array are states, when `outputs` has one to carry for each. Throws EngineError `dataset_invalid` with the
+ * array's name, what was expected and what was found.
+ */
+export function validateDataset(
+  arrays: ReadonlyMap<string, ArrayFacts>,
+  inputs: readonly InputOutputInfo[],
+  outputs: readonly InputOutputInfo[] = [],
+): DatasetBinding {
   const names = inputs.map((input) => input.name);
-  const labelled = arrays.has(LABELS) && !names.includes(LABELS);
+  const extras = [LABELS, SEQUENCES].filter((name) => arrays.has(name) && !names.includes(name));
   for (const name of arrays.keys()) {
-    if (!names.includes(name) && !(labelled && name === LABELS)) {
+    if (!names.includes(name) && !extras.includes(name)) {
       throw invalid(name, `The data set holds array "${name}", but the model has no such input; its inputs are ${names.join(', ')}.`, {
         expected: names,
         got: name,
       });
     }
   }
-  const bindings = inputs.map((input) => {
+  const sequences = extras.includes(SEQUENCES) ? arrays.get(SEQUENCES) : undefined;
+  if (sequences && (sequences.dims.length !== 1 || !canCast(sequences.dataType, 'int64')))
+    throw invalid(SEQUENCES, `Array "${SEQUENCES}" must hold one integer per sample: the number of its sequence.`, { got: sequences.dims });
+  const given = inputs.filter((input) => arrays.has(input.name));
+  const absent = inputs.filter((input) => !arrays.has(input.name));
+  const states = pairStates(absent, outputs, given);
+  const lacking = absent.find((input) => !states.some((state) => state.input === input));
+  if (lacking)
+    throw invalid(lacking.name, `The data set lacks array "${lacking.name}"; it holds ${[...arrays.keys()].join(', ')}.`, {
+      expected: lacking.name,
+      got: [...arrays.keys()],
+    });
+  const bindings = given.flatMap((input) => {
     const array = arrays.get(input.name);
-    if (!array)
-      throw invalid(input.name, `The data set lacks array "${input.name}"; it holds ${[...arrays.keys()].join(', ')}.`, {
-        expected: input.name,
-        got: [...arrays.keys()],
-      });
-    return { input, feeding: feedingOf(array, input) };
+    return array ? [{ input, feeding: feedingOf(array, input) }] : [];
   });
-  const sampleCount = commonRows(arrays, bindings, labelled);
-  return { sampleCount, inputs: bindings, fixedBatch: fixedBatch(bindings), labelled };
+  return {
+    sampleCount: commonRows(arrays, bindings, extras),
+    inputs: bindings,
+    states,
+    fixedBatch: fixedBatch(bindings, states.length > 0),
+    labelled: extras.includes(LABELS),
+    sequenced: extras.includes(SEQUENCES),
+  };
 }
 
 function feedingOf(array: ArrayFacts, input: InputOutputInfo): Feeding {
@@ -91,8 +117,8 @@ function feedingOf(array: ArrayFacts, input: InputOutputInfo): Feeding {
   return feeding;
 }
 
-function commonRows(arrays: ReadonlyMap<string, ArrayFacts>, bindings: readonly InputBinding[], labelled: boolean): number {
-  const counted = [...bindings.filter(({ feeding }) => feeding !== 'shared').map(({ input }) => input.name), ...(labelled ? [LABELS] : [])];
+function commonRows(arrays: ReadonlyMap<string, ArrayFacts>, bindings: readonly InputBinding[], extras: readonly string[]): number {
+  const counted = [...bindings.filter(({ feeding }) => feeding !== 'shared').map(({ input }) => input.name), ...extras];
   const rows = counted.map((name) => ({ name, count: arrays.get(name)?.dims[0] ?? 1 }));
   const first = rows[0];
   if (!first) throw invalid('', 'The data set has no array with a sample axis.');
@@ -108,8 +134,9 @@ function commonRows(arrays: ReadonlyMap<string, ArrayFacts>, bindings: readonly 
   return first.count;
 }
 
-function fixedBatch(bindings: readonly InputBinding[]): number | null {
-  if (bindings.some(({ feeding }) => feeding === 'stacked')) {
+/** One, when an input takes one whole value per run, or what a run leaves goes into the next one. */
+function fixedBatch(bindings: readonly InputBinding[], hasStates: boolean): number | null {
+  if (hasStates || bindings.some(({ feeding }) => feeding === 'stacked')) {
     const wide = bindings.find(
       ({ input, feeding }) => feeding === 'batched' && typeof input.shape?.[0] === 'number' && input.shape[0] !== 1,
     );

@@ -46,7 +46,9 @@ export async function benchmark(request: BenchmarkRequest): Promise<BenchmarkRes
 async function firstFeeds(runtime: OrtRuntime, path: string, { dataPath, scratch }: BenchmarkRequest): Promise<BenchmarkSubject['feeds']> {
   const session = await runtime.open(path);
   try {
-    const source = dataPath ? await datasetSource(dataPath, session, scratch) : await generatedSource(decodeModelFile(path), session);
+    const source = dataPath
+      ? await datasetSource({ path: dataPath, scratch, open: () => runtime.open(path) }, session)
+      : await generatedSource(decodeModelFile(path), session);
     await source.close();
     return source.first;
   } finally {

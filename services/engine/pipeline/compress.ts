@@ -154,7 +154,9 @@ async function selfCheck({ request, runtime }: Work, source: Model): Promise<Che
   const session = await runtime.open(request.modelPath);
   try {
     const dataPath = request.evaluation ?? request.calibration;
-    const samples = dataPath ? await datasetSource(dataPath, session, request.scratch) : await generatedSource(source, session);
+    const samples = dataPath
+      ? await datasetSource({ path: dataPath, scratch: request.scratch, open: () => runtime.open(request.modelPath) }, session)
+      : await generatedSource(source, session);
     try {
       if (request.plan.gate?.max_metric_drop !== undefined && !samples.labelled) {
         throw new EngineError('recipe_invalid', 'The gate "max_metric_drop" needs an evaluation data set with an array "labels".');
@@ -173,10 +175,12 @@ async function selfCheck({ request, runtime }: Work, source: Model): Promise<Che
 async function applySteps(
   { request, runtime, signal, meter }: Work,
   model: Model,
-  { inputs, samples, sourceSha256 }: CheckedSource & { readonly sourceSha256: string },
+  { inputs, outputs, samples, sourceSha256 }: CheckedSource & { readonly sourceSha256: string },
 ): Promise<MethodOutcome[]> {
   const judge = await accuracyJudge({ runtime, sourcePath: request.modelPath, samples, gate: request.plan.gate, signal });
-  const calibration = request.calibration ? await openDataset({ path: request.calibration, scratch: request.scratch }, inputs) : undefined;
+  const { calibration: path, scratch } = request;
+  const stateful = { outputs, open: () => runtime.open(request.modelPath) };
+  const calibration = path ? await openDataset({ path, scratch }, inputs, stateful) : undefined;
   const calibrationCache = await cacheFor(request, sourceSha256);
   const context: MethodContext = {
     target: request.plan.target ?? 'x64',

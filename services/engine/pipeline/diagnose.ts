@@ -1,5 +1,5 @@
 /** The doctor: why a quantized model is slow or answers differently, and the repair that is proved equal: what `lathe doctor` prints. */
-import { openDataset } from '../data/dataset.js';
+import { type Dataset, openDataset } from '../data/dataset.js';
 import { EngineError } from '../engine-errors.js';
 import { float32Values, type Model, type Tensor } from '../ir/index.js';
 import { verifyModel } from '../ir/verify-graph.js';
@@ -7,7 +7,6 @@ import type { MethodContext, NodeChange, RunSource } from '../method.js';
 import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
 import { repairQdq } from '../quantization/index.js';
 import { type Latency, measureLatencies } from '../runtime/benchmark.js';
-import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
 import { examineModel, loadableCopy, type ModelDiagnosis } from './examine-model.js';
 import { repairSamples } from './repair-samples.js';
@@ -71,7 +70,7 @@ interface Work {
 
 async function repair(model: Model, path: string, { request, runtime }: Work): Promise<RepairResult> {
   const { scratch, dataPath, only } = request;
-  const dataset = dataPath ? await openDataset({ path: dataPath, scratch }, await inputsOf(model, runtime)) : undefined;
+  const dataset = dataPath ? await openSamples(dataPath, model, { request, runtime }) : undefined;
   const context: MethodContext = {
     target: 'x64',
     objective: 'latency',
@@ -99,10 +98,11 @@ async function repair(model: Model, path: string, { request, runtime }: Work): P
   }
 }
 
-async function inputsOf(model: Model, runtime: OrtRuntime): Promise<readonly InputOutputInfo[]> {
+async function openSamples(path: string, model: Model, { request, runtime }: Work): Promise<Dataset> {
   const session = await runtime.open(model, { optimization: 'disabled' });
   await session.close();
-  return session.inputs;
+  const { inputs, outputs } = session;
+  return openDataset({ path, scratch: request.scratch }, inputs, { outputs, open: () => runtime.open(request.modelPath) });
 }
 
 async function measure(

@@ -38,7 +38,9 @@ export async function evaluate(request: EvaluateRequest): Promise<EvaluateResult
   try {
     const reference = request.referencePath ? await runtime.open(request.referencePath) : undefined;
     try {
-      const samples = await datasetSource(request.dataPath, model, request.scratch);
+      const { dataPath: path, scratch } = request;
+      /** States are those of the reference: both models see the same inputs. */
+      const samples = await datasetSource({ path, scratch, open: () => runtime.open(request.referencePath ?? request.modelPath) }, model);
       try {
         const {
           metrics,

@@ -1,5 +1,5 @@
 /** Where the samples of a measurement come from: the caller's data set, or inputs made from the model's declarations. */
-import { openDataset } from '../data/dataset.js';
+import { type DatasetFile, openDataset } from '../data/dataset.js';
 import type { EvaluationInput } from '../evaluation/evaluation-input.js';
 import { byteCount, elementCount, type Model, type Tensor } from '../ir/index.js';
 import type { ExecutionSession } from '../runtime/execution-session.js';
@@ -19,9 +19,15 @@ const GENERATED_SAMPLES = 16;
 const GENERATED_SAMPLES_SLOW = 4;
 const SLOW_RUN_MS = 250;
 
-/** `path` is a .npz or .npy file. Throws EngineError `dataset_invalid` when it does not fit the session's inputs. */
-export async function datasetSource(path: string, session: ExecutionSession, scratch: string): Promise<EvaluationSource> {
-  const dataset = await openDataset({ path, scratch }, session.inputs);
+/**
+ * `path` is a .npz or .npy file; `open` opens another session of the model, for the states of one that has a memory. Throws
+ * EngineError `dataset_invalid` when the file does not fit the session's inputs.
+ */
+export async function datasetSource(
+  { open, ...file }: DatasetFile & { open(): Promise<ExecutionSession> },
+  { inputs, outputs }: ExecutionSession,
+): Promise<EvaluationSource> {
+  const dataset = await openDataset(file, inputs, { outputs, open });
   for await (const run of dataset.runs(1, 1)) {
     return { ...dataset, inputs: 'dataset', first: run.feeds };
   }

@@ -51,7 +51,7 @@ async function judged(gate: QualityGate | undefined, labels: 'classes' | 'values
     },
   };
   const session = await real.open(sourcePath);
-  const source = await datasetSource(dataPath, session, folder);
+  const source = await datasetSource({ path: dataPath, scratch: folder, open: () => real.open(sourcePath) }, session);
   await session.close();
   const judge = await accuracyJudge({ runtime, sourcePath, samples: source, gate, signal: new AbortController().signal });
   return { judge, opened, close: () => source.close() };
