@@ -107,7 +107,9 @@ async function localNoise(
   const switchable = await openSwitchable(float, sites, context, { observe: [...outputs.values()] });
   try {
     const quiet = { signal: context.signal, progress: () => undefined };
-    const found = await localSensitivity(switchable, sites, { samples: { source: calibration, limit }, context: quiet, outputs });
+    // All outputs of a run are held at once: one sample at a time, whatever the size of the inputs suggests.
+    const source = { ...calibration, sampleBytes: Number.MAX_SAFE_INTEGER };
+    const found = await localSensitivity(switchable, sites, { samples: { source, limit }, context: quiet, outputs });
     return new Map(found.map(({ site, sqnr_db }) => [site, sqnr_db] as const));
   } finally {
     await switchable.close();
