@@ -9,6 +9,13 @@ export interface HeadMixingSource {
   readonly reader: Node;
 }
 
+export interface HeadMixingSearch {
+  /** Size of the last axis of the merged value, which its readers prove where the shape is computed. */
+  readonly channels: number;
+  readonly facts: ModelFacts;
+  readonly store: WeightStore;
+}
+
 const SWAP = [0, 2, 1, 3];
 
 /**
@@ -16,7 +23,7 @@ const SWAP = [0, 2, 1, 3];
  * positions, never channels, so channel h D + d of `merged` is a sum of channel h D + d of y, and scaling one scales the other.
  * Returns y; undefined for any other structure, for sizes that are not known, and where something else reads a value on the way.
  */
-export function headMixingSource(merged: Value, facts: ModelFacts, store: WeightStore): HeadMixingSource | undefined {
+export function headMixingSource(merged: Value, { channels, facts, store }: HeadMixingSearch): HeadMixingSource | undefined {
   const merge = merged.producer;
   const swapped = operand(merge, 'Reshape', 0);
   const product = operand(swapped?.producer, 'Transpose', 0);
@@ -31,7 +38,7 @@ export function headMixingSource(merged: Value, facts: ModelFacts, store: Weight
   const [heads, size] = before?.slice(2) ?? [];
   if (before?.length !== 4 || after?.length !== 4 || typeof heads !== 'number' || typeof size !== 'number') return undefined;
   const isSameSplit = after[2] === heads && after[3] === size;
-  const isWhole = [source, merged].every((value) => facts.shape(value)?.at(-1) === heads * size);
+  const isWhole = heads * size === channels && facts.shape(source)?.at(-1) === channels;
   return isSameSplit && isWhole ? { value: source, reader: split.producer } : undefined;
 }
 

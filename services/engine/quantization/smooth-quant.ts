@@ -57,7 +57,7 @@ function smoothGroup({ layers: all }: ProductGroup, observed: ChannelStatistics,
   const how = divide(first.activation, layers, { observed, about });
   if (!how) return [];
   for (const weight of weights) scaleInputs(weight, how.factors, about.store);
-  const reason = `outlier channels of "${first.activation.name}" moved into its weight by factors from ${how.range}; ${how.place} divides by them`;
+  const reason = `outlier channels of "${first.activation.name}" moved into its weight by factors from ${how.range}; ${how.place} by them`;
   return layers.map(({ node }) => ({ node: reportName(node), op_type: node.opType, action: 'changed', by: BY, reason }));
 }
 
@@ -79,15 +79,14 @@ function divide(
   }));
   const folded = smoothingFactors(observed, matrices, NOISE_SHARE_OF_FOLD);
   const readers = new Set(layers.map(({ node }) => node));
-  const producer = activation.producer;
   if (folded && foldDivision(activation, folded, { readers, store, facts }))
-    return { factors: folded, place: producer ? reportName(producer) : 'what makes it', range: rangeOf(folded) };
+    return { factors: folded, place: 'the constants of what makes it are divided', range: rangeOf(folded) };
   const factors = smoothingFactors(observed, matrices);
   const [first] = layers;
   if (!factors || !first) return undefined;
   const divided = smoothActivation(store, first, factors);
   for (const { node } of layers) node.setInput(0, divided);
-  return { factors, place: 'a Mul in front of it', range: rangeOf(factors) };
+  return { factors, place: 'a Mul in front of it divides', range: rangeOf(factors) };
 }
 
 function rangeOf(factors: Float32Array): string {

@@ -98,10 +98,9 @@ class Division {
   }
 
   private mixed(value: Value): Edit[] | null {
-    const source = this.facts && headMixingSource(value, this.facts, this.store);
-    return source && this.facts?.shape(value)?.at(-1) === this.factors.length
-      ? this.editsFor(source.value, new Set([source.reader]))
-      : null;
+    const { facts, store, factors } = this;
+    const source = facts && headMixingSource(value, { channels: factors.length, facts, store });
+    return source ? this.editsFor(source.value, new Set([source.reader])) : null;
   }
 
   private isScalar(value: Value | null | undefined): boolean {
