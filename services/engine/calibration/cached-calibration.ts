@@ -1,5 +1,4 @@
 /** Calibration results kept between jobs: the same tensors, options and samples of the same model are not run twice. */
-import type { CalibrationCache } from '../method.js';
 import { type CalibrationRequest, type CalibrationResult, type ChannelStatistics, calibrate, type TensorStatistics } from './calibrate.js';
 
 /** As `calibrate`; with a cache in the context, a result of before is taken, and a new one is kept. An entry that cannot be read is none. */

@@ -44,7 +44,7 @@ function bestOf(from: number, to: number, cost: (at: number) => number): number 
 }
 
 /** Divergence of any window in O(levels), from running sums over the bins. */
-class EntropyWindows {
+export class EntropyWindows {
   private readonly counts: Float64Array;
   private readonly masses: Float64Array;
   /** Element i: bins before i that are not empty; sum h ln h over them. */

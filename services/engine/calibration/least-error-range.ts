@@ -3,14 +3,14 @@ import type { BinnedMass } from './binned-mass.js';
 import type { Range } from './range.js';
 
 /** Positions of each end that a round of the search compares. */
-const STEPS = 12;
-/** Each round looks closer around the best of the one before: the last steps are about STEPS^-ROUNDS of the range. */
+const STEPS = 8;
+/** Each round looks closer around the best of the one before: the last steps are 1/512 of the range. */
 const ROUNDS = 4;
 
 /**
  * argmin over low <= 0 <= high of sum h(x) (x - Q(x))^2, Q rounding to `levels` equidistant codes from low to high and clipping
- * outside (methods.md 2.6). The range holds 0, as the range of every quantized tensor does. The ends are searched in turns,
- * coarse to fine; the error is smooth and has one basin in each end for the distributions that networks show.
+ * outside (methods.md 2.6). The range holds 0, as the range of every quantized tensor does. Both ends are searched together on a
+ * grid, coarse to fine: the error has one basin for the distributions that networks show.
  */
 export function leastErrorRange(mass: BinnedMass, levels: number): Range {
   const full = { low: Math.min(mass.low, 0), high: Math.max(mass.high, 0) };

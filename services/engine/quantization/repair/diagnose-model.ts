@@ -2,6 +2,7 @@
 import type { Model, Node } from '../../ir/index.js';
 import { reportName } from '../weight-store.js';
 import { type Diagnosis, type Finding, type FindingKind, findingKinds } from './finding.js';
+import { integerForm } from './integer-forms.js';
 import { QuantizedGraph } from './quantized-graph.js';
 import { rules } from './rules.js';
 
@@ -19,15 +20,22 @@ function findingOf(kind: FindingKind, diagnosis: Diagnosis, graph: QuantizedGrap
 /** Operators that the runtime absorbs: what is behind them, or before them, suffers. */
 const passedOver: ReadonlySet<string> = new Set(['QuantizeLinear', 'DequantizeLinear', 'Relu', 'Clip']);
 
-/** The computing nodes around a conversion, or behind a transposition of weights; otherwise the node itself. */
+/** The computing nodes around a conversion, behind a mover whose codes change, or behind a transposition of weights; otherwise the node itself. */
 function affected(node: Node, graph: QuantizedGraph): Node[] {
-  if (node.opType === 'Transpose') return [node, ...(node.outputs[0]?.consumers ?? [])];
+  if (integerForm(node)?.moves) return [node, ...ahead(node, new Set(['QuantizeLinear', 'DequantizeLinear']))];
   if (!graph.conversion(node)) return [node];
-  return [...ahead(node), ...(node.opType === 'QuantizeLinear' ? before(node) : [])];
+  const readers = ahead(node, new Set(['DequantizeLinear']));
+  return [...readers, ...(node.opType === 'QuantizeLinear' ? before(node) : [])];
 }
 
-function ahead(node: Node): Node[] {
-  return (node.outputs[0]?.consumers ?? []).flatMap((reader) => (reader.opType === 'DequantizeLinear' ? ahead(reader) : [reader]));
+/** Readers of what `node` makes; beyond conversions of the given kinds and operators that move values. */
+function ahead(node: Node, conversions: ReadonlySet<string>): Node[] {
+  return node.outputs.flatMap((output) =>
+    (output?.consumers ?? []).flatMap((reader) => {
+      if (conversions.has(reader.opType)) return ahead(reader, conversions);
+      return integerForm(reader)?.moves ? [reader, ...ahead(reader, conversions)] : [reader];
+    }),
+  );
 }
 
 function before(node: Node): Node[] {

@@ -60,6 +60,17 @@ export function operandsOf(node: Node, form: IntegerForm): (Value | null)[] {
   return form.operands === 'all' ? [...node.inputs] : form.operands.map((index) => node.inputs[index] ?? null);
 }
 
+/** The DequantizeLinear whose values arrive here, at most through operators that move them: the runtime pulls it through those. */
+export function arrivingCodes(value: Value | null | undefined, graph: QuantizedGraph): Conversion | undefined {
+  for (let at = value; at; ) {
+    const found = graph.dequantizer(at);
+    if (found) return found;
+    const producer: Node | null = at.producer;
+    at = producer && integerForm(producer)?.moves ? producer.inputs[0] : null;
+  }
+  return undefined;
+}
+
 /** What follows an operator: its QuantizeLinear, and the activation between them. */
 export interface Tail {
   /** The one that alone reads the output, or the output of `activation`; absent when there is none or something else reads too. */
@@ -76,7 +87,9 @@ export function tailOf(node: Node, graph: QuantizedGraph): Tail {
   const next = graph.soleUse(output)?.node;
   if (!next || isAlsoFloat) return { isAlsoFloat };
   if (next.opType === 'QuantizeLinear') return { ...present(graph.conversion(next)), isAlsoFloat };
-  if (next.domain !== '' || next.outputs.length !== 1) return { isAlsoFloat };
+  const form = integerForm(next);
+  const isUnary = form === undefined || (form.operands !== 'all' && form.operands.length === 1);
+  if (next.domain !== '' || next.outputs.length !== 1 || !isUnary) return { isAlsoFloat };
   const behind = graph.soleUse(next.outputs[0])?.node;
   if (behind?.opType !== 'QuantizeLinear') return { isAlsoFloat };
   return { ...present(graph.conversion(behind)), activation: next, isAlsoFloat };

@@ -3,7 +3,7 @@ import { float32Tensor, floatAttribute, type Node, tensorOf } from '../../../ir/
 import { roundHalfToEven } from '../../quantization-parameters.js';
 import { codeRangeOf } from '../code-range.js';
 import type { Diagnosis, Rule } from '../finding.js';
-import { integerForm, tailOf } from '../integer-forms.js';
+import { arrivingCodes, integerForm, operandsOf, tailOf } from '../integer-forms.js';
 import { type Conversion, type QuantizedGraph, sameParameters } from '../quantized-graph.js';
 
 interface Bounds {
@@ -23,7 +23,7 @@ interface ActivatedNode {
 function activatedNodes(graph: QuantizedGraph): ActivatedNode[] {
   return graph.nodes.flatMap((node) => {
     const form = integerForm(node);
-    if (!form || form.moves || !graph.dequantizer(node.inputs[0])) return [];
+    if (!form || form.moves || !operandsOf(node, form).some((value) => arrivingCodes(value, graph))) return [];
     const { activation, quantizer } = tailOf(node, graph);
     if (!activation || !quantizer || integerForm(activation)?.moves) return [];
     return [{ node, activation, quantizer, bounds: boundsOf(activation, graph) }];

@@ -2,7 +2,7 @@
 import { type DataType, dataTypes, elementCount, float32Tensor, type Node, tensorOf } from '../../../ir/index.js';
 import { codeRangeOf } from '../code-range.js';
 import type { Diagnosis, Rule } from '../finding.js';
-import { integerForm, operandsOf, tailOf } from '../integer-forms.js';
+import { arrivingCodes, integerForm, operandsOf, tailOf } from '../integer-forms.js';
 import type { Conversion, QuantizedGraph } from '../quantized-graph.js';
 
 export const missingZeroPoint: Rule = {
@@ -115,7 +115,7 @@ function surroundings(graph: QuantizedGraph): { node: Node; types: (DataType | u
   return graph.nodes.flatMap((node) => {
     const form = integerForm(node);
     if (!form || form.moves) return [];
-    const operands = operandsOf(node, form).map((value) => graph.dequantizer(value));
+    const operands = operandsOf(node, form).map((value) => arrivingCodes(value, graph));
     if (!operands.some((each) => each && !graph.store.constant(each.input))) return [];
     const isWeight = (at: number): boolean => form.weight !== undefined && form.operands !== 'all' && form.operands[at] === form.weight;
     const tail = tailOf(node, graph).quantizer;

@@ -1,15 +1,15 @@
 /** Where QuantizeLinear and DequantizeLinear stand: an integer kernel wants codes for every operand and, nearly always, a QuantizeLinear behind it. */
 import { float32Tensor, type Node, stringAttribute, tensorOf, type Value } from '../../../ir/index.js';
 import type { Diagnosis, Rule } from '../finding.js';
-import { type IntegerForm, integerForm, operandsOf, tailOf } from '../integer-forms.js';
+import { arrivingCodes, type IntegerForm, integerForm, operandsOf, tailOf } from '../integer-forms.js';
 import { type Conversion, type QuantizedGraph, sameParameters } from '../quantized-graph.js';
 
 /** Computing nodes with an integer form of which some operand is a dequantized activation. */
 function fedByCodes(graph: QuantizedGraph): { node: Node; form: IntegerForm }[] {
   return graph.nodes.flatMap((node) => {
     const form = integerForm(node);
-    const isFed = form && operandsOf(node, form).some((value) => graph.dequantizedActivation(value));
-    return form && isFed ? [{ node, form }] : [];
+    const arriving = form ? operandsOf(node, form).map((value) => arrivingCodes(value, graph)) : [];
+    return form && arriving.some((each) => each && !graph.store.constant(each.input)) ? [{ node, form }] : [];
   });
 }
 
@@ -18,7 +18,7 @@ export const floatOperand: Rule = {
   examine: (graph) =>
     fedByCodes(graph).flatMap(({ node, form }): Diagnosis[] =>
       operandsOf(node, form).flatMap((value, at): Diagnosis[] => {
-        if (!value || graph.dequantizer(value) || isTrapped(node, value, graph)) return [];
+        if (!value || arrivingCodes(value, graph) || isTrapped(node, value, graph)) return [];
         const index = form.operands === 'all' ? at : (form.operands[at] ?? at);
         return [floatOperandOf(node, { value, index, graph })];
       }),
@@ -65,7 +65,9 @@ function floatOperandOf(node: Node, { value, index, graph }: { value: Value; ind
 const trappedOperators: ReadonlySet<string> = new Set(['Conv', 'ConvTranspose', 'Gemm']);
 
 function isTrapped(node: Node, value: Value, graph: QuantizedGraph): boolean {
-  return trappedOperators.has(node.opType) && node.domain === '' && node.inputs[1] === value && graph.isFoldable(value);
+  if (!trappedOperators.has(node.opType) || node.domain !== '' || node.inputs[1] !== value || !graph.isFoldable(value)) return false;
+  const { quantizer, activation } = tailOf(node, graph);
+  return quantizer !== undefined && (!activation || activation.opType === 'Relu' || activation.opType === 'Clip');
 }
 
 export const weightBiasTrap: Rule = {
@@ -73,9 +75,7 @@ export const weightBiasTrap: Rule = {
   examine: (graph) =>
     graph.nodes.flatMap((node): Diagnosis[] => {
       const weight = node.inputs[1];
-      const { quantizer, activation } = tailOf(node, graph);
-      const isReached = quantizer && (!activation || activation.opType === 'Relu' || activation.opType === 'Clip');
-      if (!weight || !isReached || !graph.dequantizedActivation(node.inputs[0]) || !isTrapped(node, weight, graph)) return [];
+      if (!weight || !graph.dequantizedActivation(node.inputs[0]) || !isTrapped(node, weight, graph)) return [];
       if (graph.dequantizer(weight) || graph.dequantizer(weight.producer?.inputs[0])) return [];
       return [
         {
@@ -95,7 +95,7 @@ export const outputNotQuantized: Rule = {
   examine: (graph) =>
     fedByCodes(graph).flatMap(({ node, form }): Diagnosis[] => {
       const tail = tailOf(node, graph);
-      const isComplete = operandsOf(node, form).every((value) => graph.dequantizer(value));
+      const isComplete = operandsOf(node, form).every((value) => arrivingCodes(value, graph));
       if (form.moves || form.output !== 'required' || tail.quantizer || tail.isAlsoFloat || !isComplete) return [];
       return [
         {

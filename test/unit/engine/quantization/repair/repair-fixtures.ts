@@ -21,7 +21,7 @@ export function removeScratch(): void {
   rmSync(scratch, { recursive: true, force: true });
 }
 
-const blank: MethodContext = {
+export const blank: MethodContext = {
   target: 'x64',
   runtime,
   scratch,

@@ -1,0 +1,290 @@
+/** What the observing graph lets out is what the values are: against plain runs of the same model with all tensors as outputs. */
+import { afterAll, describe, expect, it } from 'vitest';
+import { type CalibrationOptions, type CalibrationResult, calibrate } from '../../../../services/engine/calibration/index.js';
+import {
+  attributeOf,
+  float32Tensor,
+  float32Values,
+  int64Tensor,
+  type Model,
+  type Tensor,
+  type Value,
+} from '../../../../services/engine/ir/index.js';
+import type { RunSource } from '../../../../services/engine/method.js';
+import type { Runtime } from '../../../../services/engine/runtime/execution-session.js';
+import { pseudoRandom } from '../../../../services/engine/runtime/pseudo-random.js';
+import { ModelBuilder, noise, outputsOf, removeScratch } from '../quantization/method-fixtures.js';
+import { NetworkBuilder, runtime, samplesOf, staticContext } from '../quantization/static/static-fixtures.js';
+
+afterAll(removeScratch);
+
+interface Network {
+  readonly model: Model;
+  readonly tensors: readonly string[];
+}
+
+/** Convolutions with SiLU and a stride, a rearrangement, a product: tensors of rank 4, 3 and 2, some that follow from others. */
+function network(opset: number, shape: readonly (number | string)[] = ['n', 3, 8, 8]): Network {
+  const builder = new NetworkBuilder({ opset, irVersion: opset >= 13 ? 8 : 5 });
+  const input = builder.input('x', shape);
+  const silu = (x: Value): Value => builder.node('Mul', [x, builder.node('Sigmoid', [x])]);
+  const first = silu(builder.conv(input, [3, 8]));
+  const second = silu(builder.conv(first, [8, 4], { stride: 2 }));
+  const rows = builder.node('Reshape', [second, builder.constant('rows', int64Tensor([3], [0, 4, 16]))]);
+  const turned = builder.node('Transpose', [rows], { perm: attributeOf.ints([0, 2, 1]) });
+  const product = builder.node('MatMul', [turned, builder.constant('m', noise([4, 6], 5))]);
+  const relu = builder.node('Relu', [builder.node('Flatten', [product])]);
+  const { model } = builder.output(relu, ['n', 96]);
+  return { model, tensors: ['x', ...model.graph.nodes.flatMap((node) => node.outputs.flatMap((value) => value?.name ?? []))] };
+}
+
+const image = (seed: number): Tensor => noise([1, 3, 8, 8], seed + 1, 2);
+
+/** All values of a tensor over the samples, from the model with that tensor as its output. */
+async function valuesOf({ model }: Network, name: string, samples: RunSource): Promise<Float32Array> {
+  const all: number[] = [];
+  for await (const { feeds } of samples.runs(1)) {
+    const fed = feeds.get(name);
+    if (fed) all.push(...float32Values(fed));
+    else {
+      const value = model.graph.nodes.flatMap((node) => node.outputs).find((output) => output?.name === name);
+      if (!value) throw new Error(`no ${name}`);
+      const [outputs, type] = [[...model.graph.outputs], value.type];
+      value.type = { kind: 'tensor', dataType: 'float32', shape: null };
+      model.graph.outputs.splice(0, outputs.length, value);
+      all.push(...((await outputsOf(model, Object.fromEntries(feeds)))[0] ?? []));
+      model.graph.outputs.splice(0, 1, ...outputs);
+      value.type = type;
+    }
+  }
+  return Float32Array.from(all);
+}
+
+function calibrated(
+  { model, tensors }: Network,
+  samples: RunSource,
+  more: { options?: CalibrationOptions; channels?: ReadonlyMap<string, number>; moments?: boolean; on?: Runtime } = {},
+): Promise<CalibrationResult> {
+  const context = staticContext(samples, more.on ? { runtime: more.on } : {});
+  const { options = {}, channels = new Map<string, number>(), moments = false } = more;
+  return calibrate({ model, tensors, samples, options, context, channels, moments });
+}
+
+const finite = (values: Float32Array): Float32Array => values.filter(Number.isFinite);
+const extremes = (values: Float32Array): [number, number] => [
+  values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY),
+  values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY),
+];
+const average = (values: Float32Array, of = (value: number): number => value): number =>
+  values.reduce((sum, value) => sum + of(value), 0) / values.length;
+
+describe('observed tensors', () => {
+  for (const opset of [9, 13, 18]) {
+    it.each<CalibrationOptions>([{}, { method: 'percentile', percentile: 100 }])(
+      `have the extremes, moments, counts and dims of a plain run, operator set ${opset}, %o`,
+      async (options) => {
+        const net = network(opset);
+        const samples = samplesOf(image, 11);
+        const { tensors } = await calibrated(net, samples, { options, moments: true });
+        expect([...tensors.keys()]).toEqual(expect.arrayContaining([...net.tensors]));
+        for (const [name, { min, max, low, high, mean, power, count, nonFinite, dims }] of tensors) {
+          const values = await valuesOf(net, name, samples);
+          const [least, largest] = extremes(values);
+          const near = 1e-5 * Math.max(-least, largest);
+          expect(Math.abs(min - least), name).toBeLessThanOrEqual(near);
+          expect(Math.abs(max - largest), name).toBeLessThanOrEqual(near);
+          expect([low, high], name).toEqual([min, max]);
+          expect(mean, name).toBeCloseTo(average(values), 4);
+          expect(power, name).toBeCloseTo(
+            average(values, (value) => value * value),
+            3,
+          );
+          expect([count, nonFinite], name).toEqual([values.length, 0]);
+          expect(
+            dims.reduce((a, b) => a * b),
+            name,
+          ).toBe((values.length / 11) * (dims[0] ?? 1));
+        }
+      },
+    );
+
+    it(`have the statistics of each channel, at any axis and rank, operator set ${opset}`, async () => {
+      const net = network(opset);
+      const [conv = '', product = ''] = net.model.graph.nodes
+        .filter(({ opType }) => opType === 'Conv' || opType === 'MatMul')
+        .flatMap((node) => node.outputs[0]?.name ?? [])
+        .filter((_, at) => at !== 1);
+      const samples = samplesOf(image, 6);
+      const channels = new Map([
+        [conv, 1],
+        [product, -1],
+      ]);
+      const { tensors } = await calibrated(net, samples, { channels });
+      for (const [name, size, inner] of [
+        [conv, 8, 64],
+        [product, 6, 1],
+      ] as const) {
+        const values = await valuesOf(net, name, samples);
+        const seen = tensors.get(name)?.channels;
+        for (let channel = 0; channel < size; channel += 1) {
+          const own = values.filter((_, at) => Math.floor(at / inner) % size === channel);
+          const [least, largest] = extremes(own);
+          expect(seen?.low[channel]).toBeCloseTo(least, 4);
+          expect(seen?.high[channel]).toBeCloseTo(largest, 4);
+          expect(seen?.mean[channel]).toBeCloseTo(average(own), 4);
+          expect(seen?.power[channel]).toBeCloseTo(
+            average(own, (value) => value * value),
+            3,
+          );
+        }
+      }
+    });
+  }
+
+  it.each([[Number.NaN], [Number.POSITIVE_INFINITY], [Number.NEGATIVE_INFINITY]])(
+    'are counted and looked past where they hold %d, in the tensor where it arises and in those that it reaches',
+    async (bad) => {
+      const net = network(13);
+      const samples = samplesOf((seed) => {
+        const values = float32Values(image(seed));
+        if (seed === 5) values[100] = bad;
+        return float32Tensor([1, 3, 8, 8], values);
+      }, 9);
+      for (const options of [{}, { method: 'percentile', percentile: 100 }] as const) {
+        const { tensors } = await calibrated(net, samples, { options });
+        for (const [name, { min, max, nonFinite, count }] of tensors) {
+          const values = await valuesOf(net, name, samples);
+          const [least, largest] = extremes(finite(values));
+          expect([nonFinite, count], name).toEqual([values.length - finite(values).length, finite(values).length]);
+          expect(min, name).toBeCloseTo(least, 4);
+          expect(max, name).toBeCloseTo(largest, 4);
+        }
+        expect(tensors.get('x')?.nonFinite).toBe(1);
+      }
+    },
+  );
+
+  it('are the same when the graph mixes the samples of a batch: they are run one by one then', async () => {
+    const builder = new ModelBuilder({ opset: 13 });
+    const input = builder.input('x', ['n', 3, 8, 8]);
+    const mean = builder.node('ReduceMean', [input], { axes: attributeOf.ints([0]), keepdims: attributeOf.int(1) });
+    const centered = builder.node('Sub', [input, mean]);
+    const net = { ...builder.output(centered, ['n', 3, 8, 8]), tensors: [centered.name] };
+    const { tensors } = await calibrated(net, samplesOf(image, 8));
+    expect(tensors.get(centered.name)).toMatchObject({ min: 0, max: 0, dims: [1, 3, 8, 8] });
+  });
+
+  it('may have sizes that depend on values', async () => {
+    const builder = new ModelBuilder({ opset: 13 });
+    const input = builder.input('x', [1, 3, 8, 8]);
+    const places = builder.node('Transpose', [builder.node('NonZero', [builder.node('Relu', [input])])]);
+    const found = builder.node('GatherND', [input, places]);
+    const four = builder.node('Reshape', [found, builder.constant('four', int64Tensor([4], [1, -1, 1, 1]))]);
+    const twice = builder.node('Add', [four, four]);
+    const net = { ...builder.output(twice, [1, null as unknown as string, 1, 1]), tensors: [twice.name, 'x'] };
+    const samples = { ...samplesOf(image, 5), fixedBatch: 1 };
+    const { tensors } = await calibrated(net, samples, { channels: new Map([['x', 1]]) });
+    const values = await valuesOf(net, 'x', samples);
+    expect(tensors.get(twice.name)?.max).toBe(2 * extremes(values)[1]);
+    expect(tensors.get('x')?.max).toBe(extremes(values)[1]);
+  });
+
+  it('need one value for each sample less than they have: of large tensors a part is read, and percentiles stay near the exact ones', async () => {
+    const size = 400_000;
+    const builder = new ModelBuilder({ opset: 13 });
+    const input = builder.input('x', ['n', 1, size]);
+    const net = { ...builder.output(builder.node('Neg', [input]), ['n', 1, size]), tensors: ['x'] };
+    const make = (seed: number): Tensor => {
+      const random = pseudoRandom(seed + 1);
+      return float32Tensor(
+        [1, 1, size],
+        Float32Array.from({ length: size }, () => random.normal()),
+      );
+    };
+    const samples = samplesOf(make, 6);
+    const { tensors } = await calibrated(net, samples, { options: { method: 'percentile', percentile: 99.9 } });
+    const known = tensors.get('x');
+    const sorted = (await valuesOf({ ...net, tensors: [] }, 'x', samples)).toSorted();
+    const read = known?.histogram?.counts.reduce((a, b) => a + b, 0) ?? 0;
+    expect(read).toBeLessThan(6 * 2 ** 16 + 6);
+    expect([known?.min, known?.max]).toEqual([sorted[0], sorted.at(-1)]);
+    // The number of read values beyond a point is binomial: five deviations of it, and a bin.
+    const beyond = 0.0005;
+    const slack = 5 * Math.sqrt(beyond / read);
+    const width = ((known?.histogram?.high ?? 0) - (known?.histogram?.low ?? 0)) / (known?.histogram?.counts.length ?? 1);
+    const at = (share: number): number => sorted[Math.floor(share * sorted.length)] ?? Number.NaN;
+    expect(known?.high).toBeGreaterThan(at(1 - beyond - slack) - width);
+    expect(known?.high).toBeLessThan(at(1 - beyond + slack) + width);
+    expect(known?.low).toBeGreaterThan(at(beyond - slack) - width);
+    expect(known?.low).toBeLessThan(at(beyond + slack) + width);
+  });
+
+  it('have moving averages of the extremes of single samples: m + 0.01 (new - m)', async () => {
+    const net = network(13);
+    const samples = samplesOf(image, 20);
+    const { tensors } = await calibrated(net, samples, { options: { method: 'moving-average' } });
+    const name = net.tensors.at(-3) ?? '';
+    const each = (await valuesOf(net, name, samples)).length / 20;
+    const values = await valuesOf(net, name, samples);
+    let expected: [number, number] | undefined;
+    for (let sample = 0; sample < 20; sample += 1) {
+      const [least, largest] = extremes(values.subarray(sample * each, (sample + 1) * each));
+      const [low, high] = expected ?? [least, largest];
+      expected = [low + 0.01 * (least - low), high + 0.01 * (largest - high)];
+    }
+    expect(tensors.get(name)?.low).toBeCloseTo(expected?.[0] ?? Number.NaN, 4);
+    expect(tensors.get(name)?.high).toBeCloseTo(expected?.[1] ?? Number.NaN, 4);
+    expect(tensors.get(name)?.clipped).toBeGreaterThan(0);
+  });
+});
+
+describe('the length of a calibration', () => {
+  /** Runs take a second of a clock that only they move. */
+  const slow = (seconds: number): { on: Runtime; restore: () => void } => {
+    const real = performance.now.bind(performance);
+    let passed = 0;
+    performance.now = () => real() + passed;
+    const on: Runtime = {
+      ...runtime,
+      async open(model, options) {
+        const session = await runtime.open(model, options);
+        return {
+          ...session,
+          run(feeds, fetches) {
+            passed += 1000 * seconds;
+            return session.run(feeds, fetches);
+          },
+        };
+      },
+    };
+    return {
+      on,
+      restore: () => {
+        performance.now = real;
+      },
+    };
+  };
+
+  it('is bounded by what changes: equal samples end it at 32, once it took seconds', async () => {
+    const { on, restore } = slow(0.1);
+    try {
+      const samples = { ...samplesOf(() => image(0), 400), fixedBatch: 1 };
+      expect((await calibrated(network(13), samples, { on })).summary).toMatchObject({ samples: 32, samples_given: 400 });
+    } finally {
+      restore();
+    }
+  });
+
+  it('is that of the data set when samples keep moving the ranges, when it is short, and when the number of samples was given', async () => {
+    const growing = { ...samplesOf((seed) => noise([1, 3, 8, 8], 1, seed + 1), 150), fixedBatch: 1 };
+    const equal = { ...samplesOf(() => image(0), 150), fixedBatch: 1 };
+    expect((await calibrated(network(13), equal)).summary.samples).toBe(150);
+    const { on, restore } = slow(0.1);
+    try {
+      expect((await calibrated(network(13), growing, { on })).summary.samples).toBe(150);
+      expect((await calibrated(network(13), equal, { on, options: { samples: 140 } })).summary.samples).toBe(140);
+    } finally {
+      restore();
+    }
+  });
+});
