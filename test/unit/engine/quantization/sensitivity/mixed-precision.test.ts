@@ -192,7 +192,7 @@ describe('mixed-precision', () => {
     expect(names).toEqual(expect.arrayContaining(['w0', 'w2']));
   });
 
-  it('predicts exactly what each number of bits does to the weights that are written without samples', async () => {
+  it('predicts exactly what weights do that are rounded by the quick algorithms of the sweep', async () => {
     const { calibration: _, ...blind } = contextWith();
     for (const bits of [2, 4, 8] as const) {
       const model = network();
@@ -201,7 +201,9 @@ describe('mixed-precision', () => {
       const switchable = await openSwitchable(model, sites, blind);
       const predicted = await switchable.run(new Map([['x', sample(1)]]), new Map(sites.map(({ id }) => [id, 0])));
       await switchable.close();
-      await weightOnly(model, { bits, conv_bits: bits, protect_ends: false, accuracy_level: 1 }, blind);
+      const algorithm = bits === 2 ? 'mse' : 'rtn';
+      await weightOnly(model, { bits, algorithm, op_types: ['MatMul'], protect_ends: false, accuracy_level: 1 }, blind);
+      await weightOnly(model, { conv_bits: bits, algorithm: 'mse', op_types: ['Conv'], protect_ends: false }, blind);
       const [written] = await outputsOf(model, { x: sample(1) });
       const [expected] = predicted.values();
       expect(sqnr(expected ? float32Values(expected) : new Float32Array(), written ?? new Float32Array())).toBeGreaterThan(100);
