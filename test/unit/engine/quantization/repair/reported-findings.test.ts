@@ -135,6 +135,16 @@ describe('repairs on request', () => {
     expect(largestDifference(await outputs(source), await outputs(model, 'all'))).toBeLessThanOrEqual(u8.scale * 1.001);
   });
 
+  it('warns when nodes that fuse after the repair can saturate, and not when that is repaired, too', async () => {
+    const model = new QdqModel();
+    const s8 = { scale: 0.05, type: 'int8' as const };
+    const x = model.pair(model.input('x', [1, 4, 6, 6]), s8);
+    const y = model.node('Conv', [x, model.weight('w', [8, 4, 3, 3], { axis: 0, size: 127 }).value]);
+    const source = model.output(model.pair(y, s8)).build();
+    expect((await repaired(source)).outcome.warnings).toMatchObject([expect.stringContaining('can saturate')]);
+    expect((await repaired(source, ['signed-activations', 'saturation'])).outcome.warnings).toEqual([]);
+  });
+
   it('weight-only-conv: the weight is stored as it is dequantized', async () => {
     const source = new QdqModel();
     const y = source.node('Conv', [source.input('x', [1, 4, 6, 6]), source.weight('w', [8, 4, 1, 1], { axis: 0 }).value]);
