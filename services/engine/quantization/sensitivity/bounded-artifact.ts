@@ -35,6 +35,9 @@ const DEFAULT_SQNR_DB = 30;
 const JUDGED_SQNR_DB = 15;
 /** Artifacts that are written and measured when one of them holds. */
 const ATTEMPTS = 4;
+/** An artifact that leaves no more of its budget, or of its noise in dB, than this is good enough: each costs a whole quantization. */
+const BYTES_TO_SPARE = 0.01;
+const DECIBELS_TO_SPARE = 1.5;
 /** Aimed at instead of the bound itself, which one of two artifacts would miss. */
 const MARGIN = 0.9;
 /** A timing that is off by less than this is noise of the measurement. */
@@ -90,6 +93,7 @@ class BoundSearch {
       const excess = modelBytes(found.model) - fraction * source;
       const noise = sumOf(chosen, (layer, candidate) => plan.noiseOf(layer, candidate));
       if (excess <= 0 && !(best && best.noise <= noise)) best = { found, noise };
+      if (excess <= 0 && -excess < BYTES_TO_SPARE * fraction * source) break;
       room = sumOf(chosen, bytesOf) - excess;
     }
     return best?.found ?? this.fewestBytes(fraction);
@@ -131,7 +135,8 @@ class BoundSearch {
       const verdict = await this.verdict(found.model);
       if (verdict.keepsNoise && verdict.keepsMetric) [best, low] = [found, limit];
       else high = limit;
-      if (best && tried.size >= ATTEMPTS) break;
+      const isClose = verdict.sqnr_db < this.bound.sqnr_db + DECIBELS_TO_SPARE;
+      if (best && (tried.size >= ATTEMPTS || (best === found && isClose))) break;
       const wanted = limit * this.correction(verdict, tried.size);
       limit = best ? between(low, high, wanted) : wanted;
     }
@@ -180,21 +185,25 @@ class BoundSearch {
     const { context } = this;
     if (!runsOnTarget(context) || context.objective === 'size')
       throw unreachable('A budget of latency is measured on this machine: use a target that it has, and the objective "latency".');
-    const total = 1000 * ((await timeModels(model, model, context))?.before ?? Number.NaN);
+    const now = await timeModels(model, model, context);
+    if (!now) throw unreachable('A budget of latency needs samples that the model runs on.');
+    const total = 1000 * now.before;
     const timeOf = await layerTimes(this.request, context);
     const float = plan.layers.reduce((sum, layer) => sum + timeOf(layer, 32), 0);
     const weightOf = (layer: CandidateLayer, { bits }: WeightCandidate): number => timeOf(layer, bits);
-    let reached = (total - float + plan.least(weightOf)) / total;
+    const measured: number[] = [];
     let room = float - (1 - fraction) * total;
     for (let attempt = 0; attempt < TIMED_ATTEMPTS; attempt += 1) {
       const chosen = plan.leastNoise(room, weightOf, this.search);
       if (!chosen) break;
       const found = await this.written(chosen, 4);
       const timing = await timeModels(model, found.model, context);
-      reached = timing ? timing.after / timing.before : reached;
-      if (reached <= fraction * TIMING_TOLERANCE) return found;
-      room = sumOf(chosen, weightOf) - (reached - fraction) * total;
+      const ratio = timing ? timing.after / timing.before : fraction;
+      if (ratio <= fraction * TIMING_TOLERANCE) return found;
+      measured.push(ratio);
+      room = sumOf(chosen, weightOf) - (ratio - fraction) * total;
     }
+    const reached = measured.length > 0 ? Math.min(...measured) : (total - float + plan.least(weightOf)) / total;
     throw unreachable(
       `A budget of ${fraction} of the latency cannot be kept: weights of these bits reach ${reached.toFixed(2)} on this machine. Use static-int8, or raise the budget.`,
     );
