@@ -149,7 +149,8 @@ class Calibration {
     const { model, samples, context } = this.request;
     const open = (batch: number): Promise<RunObserver> =>
       RunObserver.open(context.runtime, model, planReadings(this.readingRequest(dims, batch)));
-    const batch = this.method === 'moving-average' ? 1 : wantedBatch(samples, dims);
+    const reading = histogramMethods.has(this.method) ? 'whole' : 'reduced';
+    const batch = this.method === 'moving-average' ? 1 : wantedBatch(samples, { dims, reading });
     if (samples.fixedBatch !== null || batch === 1) return { observer: await open(1), batch };
     const observer = await open(batch);
     try {

@@ -16,8 +16,11 @@ export interface ReadingPlan {
   readonly dims: ReadonlyMap<string, readonly number[]> | undefined;
 }
 
-/** Threads may spin: nothing but calibration runs now, and its runs follow each other closely. */
-const SESSION = { config: { 'session.intra_op.allow_spinning': '1' } };
+/**
+ * Threads spin from kernel to kernel, but no longer: on a machine that others use, too, the default of a millisecond takes the
+ * processor from the very thread that is waited for (measured with two cores: half the speed under load, none gained without).
+ */
+const SESSION = { config: { 'session.intra_op.allow_spinning': '1', 'session.intra_op.spin_duration_us': '20' } };
 
 /** Sizes of tensors in one run, by name. */
 export async function surveyDims(

@@ -5,18 +5,21 @@ import type { RunSource } from '../method.js';
 import type { ObservedTensor } from './observed-run.js';
 import type { RunObserver } from './run-observer.js';
 
-/** Bytes of the observed activations of one run. */
-const BATCH_BYTES_MAX = 32 * 2 ** 20;
+/** Bytes of the observed activations of one run; fewer when they leave the runtime, where JavaScript collects them late. */
+const BATCH_BYTES_MAX = { reduced: 32 * 2 ** 20, whole: 8 * 2 ** 20 };
 const BATCH_MAX = 64;
 const PROBED_SAMPLES = 4;
 /** Kernels chosen by size round differently (1e-6); ranges taken over a batch, as in dynamic quantization, move values by 1e-3. */
 const RELATIVE_TOLERANCE = 1e-4;
 
-/** The batch worth trying, by bytes. */
-export function wantedBatch(samples: RunSource, dims: ReadonlyMap<string, readonly number[]>): number {
+/** The batch worth trying, by bytes. `dims` are those of one sample. */
+export function wantedBatch(
+  samples: RunSource,
+  { dims, reading }: { readonly dims: ReadonlyMap<string, readonly number[]>; readonly reading: 'reduced' | 'whole' },
+): number {
   if (samples.fixedBatch !== null) return samples.fixedBatch;
   const bytes = [...dims.values()].reduce((sum, each) => sum + 4 * elementCount(each), samples.sampleBytes);
-  return Math.max(1, Math.min(BATCH_MAX, samples.sampleCount, Math.floor(BATCH_BYTES_MAX / Math.max(1, bytes))));
+  return Math.max(1, Math.min(BATCH_MAX, samples.sampleCount, Math.floor(BATCH_BYTES_MAX[reading] / Math.max(1, bytes))));
 }
 
 /** Whether a batch shows of every tensor what its samples show together. */
