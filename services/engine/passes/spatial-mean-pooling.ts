@@ -20,16 +20,17 @@ export function poolSpatialMeans(model: Model): readonly NodeChange[] {
     if (!isSpatial) continue;
     const keepsAxes = intAttribute(node, 'keepdims', 1) === 1;
     const pooled = keepsAxes ? output : editor.newValue(`${output.name}_pooled`);
-    const pool = new Node({ opType: 'GlobalAveragePool', name: node.name, inputs: [data], outputs: [pooled] });
-    const flatten = new Node({
-      ...{ opType: 'Flatten', name: `${pooled.name}_flatten`, inputs: [pooled], outputs: [output] },
-      attributes: { axis: attributeOf.int(1) },
-    });
+    const insert = [new Node({ opType: 'GlobalAveragePool', name: node.name, inputs: [data], outputs: [pooled] })];
+    /** Made only where it is needed: a node claims its outputs. */
+    if (!keepsAxes) {
+      const attributes = { axis: attributeOf.int(1) };
+      insert.push(new Node({ opType: 'Flatten', name: `${pooled.name}_flatten`, inputs: [pooled], outputs: [output], attributes }));
+    }
     editor.apply(
       {
         reason: 'the mean over height and width is a global average pool',
         anchor: node,
-        insert: keepsAxes ? [pool] : [pool, flatten],
+        insert,
         replaced: [node],
       },
       PASS,
