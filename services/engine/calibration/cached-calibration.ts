@@ -1,5 +1,6 @@
 /** Calibration results kept between jobs: the same tensors, options and samples of the same model are not run twice. */
 import { type CalibrationRequest, type CalibrationResult, type ChannelStatistics, calibrate, type TensorStatistics } from './calibrate.js';
+import { modelFingerprint } from './model-fingerprint.js';
 
 /** As `calibrate`; with a cache in the context, a result of before is taken, and a new one is kept. An entry that cannot be read is none. */
 export async function cachedCalibration(request: CalibrationRequest): Promise<CalibrationResult> {
@@ -14,8 +15,10 @@ export async function cachedCalibration(request: CalibrationRequest): Promise<Ca
   return made;
 }
 
-function keyOf({ tensors, options, channels, levels }: CalibrationRequest): string {
-  return JSON.stringify({ tensors: [...tensors].sort(), options, channels: [...(channels ?? [])].sort(), levels });
+/** The data set is known to the cache. The model is not the source any more: steps before changed it, and steps to come may do so again. */
+function keyOf({ model, tensors, options, channels, levels, moments = false }: CalibrationRequest): string {
+  const wanted = { tensors: [...tensors].sort(), options, channels: [...(channels ?? [])].sort(), levels, moments };
+  return JSON.stringify({ model: modelFingerprint(model), ...wanted });
 }
 
 function plain({ channels, ...rest }: TensorStatistics): object {
