@@ -53,6 +53,9 @@ async function run(model: Model, feeds: ReadonlyMap<string, Tensor>): Promise<Ma
 }
 
 /** 10 log10(sum y^2 / sum (y - y')^2) of the worst float output, in dB; other outputs must be equal. */
+/** Values of magnitude 4 are rounded to 2^-9 and differences of them keep that: where little is left, there is no ratio to speak of. */
+const ROUNDING = 2 ** -8;
+
 async function fidelity({ before, after }: Converted, feeds: ReadonlyMap<string, Tensor>): Promise<number> {
   const face = (values: readonly Value[]) => values.map(({ name, type }) => ({ name, type }));
   const fed = ({ graph }: Model) => graph.inputs.filter((input) => !graph.initializers.has(input));
@@ -73,7 +76,8 @@ async function fidelity({ before, after }: Converted, feeds: ReadonlyMap<string,
       signal += value ** 2;
       error += (value - (results[at] ?? 0)) ** 2;
     }
-    worst = Math.min(worst, error === 0 ? worst : 10 * Math.log10(signal / error));
+    const isRounding = error <= results.length * ROUNDING ** 2;
+    worst = Math.min(worst, isRounding ? worst : 10 * Math.log10(signal / error));
   }
   return worst;
 }
@@ -389,7 +393,7 @@ test('random graphs of operators that take half, that follow and that stay are v
       for (const [at, { opType, left, right, isConstant }] of steps.entries()) {
         const other = isConstant ? b.constant(`k${at}`, noise([2, 4], at + 1)) : pick(right);
         const first = pick(left);
-        if (opType === 'Reshape') values.push(b.node(opType, [first, b.constant(`s${at}`, int64Tensor([2], [2, -1]))]));
+        if (opType === 'Reshape') values.push(b.node(opType, [first, b.constant(`s${at}`, int64Tensor([2], [-1, 4]))]));
         else if (opType === 'Where') {
           const condition = b.constant(`c${at}`, tensorOf('bool', [4], Uint8Array.of(1, 0, 0, 1)));
           values.push(b.node(opType, [condition, first, other]));
@@ -400,13 +404,11 @@ test('random graphs of operators that take half, that follow and that stay are v
       }
       for (const value of values.slice(-2)) if (value.producer) b.output(value);
       const result = await converted(b.model);
-      // Of outputs that are zero but for rounding there is no ratio.
-      const ratio = await fidelity(result, x24);
-      if (ratio !== Number.NEGATIVE_INFINITY) expect(ratio).toBeGreaterThan(40);
+      expect(await fidelity(result, x24)).toBeGreaterThan(40);
       const made = casts(result.after).map((cast) => `${cast.inputs[0]?.name} ${String(cast.attributes.get('to')?.value)}`);
       expect(new Set(made).size).toBe(made.length);
     }),
-    { numRuns: 40 },
+    { numRuns: 60 },
   );
 });
 
