@@ -18,6 +18,7 @@ import { observe } from './observed-tensors.js';
 import type { StaticInt8Options } from './options.js';
 import { correctSequentially } from './sequential-bias.js';
 import { candidate, quantizeLayers, searchUnits, writableUnits, writeUnits } from './static-candidate.js';
+import { correctStoredBiases } from './stored-biases.js';
 import { storeFloatLayers } from './stored-layers.js';
 import { placeUnits, type UnitPlacement } from './unit-placement.js';
 
@@ -54,6 +55,10 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
   const float = cloneModel(model);
   const written = writeUnits(model, bounded.names, { options, parts });
   const stored = await storeFloatLayers(model, { exclude: options.exclude ?? [], by: METHOD }, context);
+  if (options.bias_correction !== 'off') {
+    const names = new Set(stored.nodes.map(({ node }) => node));
+    correctStoredBiases(model, { units: search.units, stored: names, statistics: observed.statistics });
+  }
   const inPairs = { ...options, format: 'qdq' } as const;
   const observable = options.format === 'qoperator' ? candidate(float, bounded.names, { options: inPairs, parts }) : model;
   const layers = await layerReports({ float, quantized: model, observable, units: written.units, parts, observed, placement }, context);

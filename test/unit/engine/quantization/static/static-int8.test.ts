@@ -132,6 +132,27 @@ describe('static int8', () => {
     expect(sqnr(await outputs(residualNetwork()), await outputs(model))).toBeGreaterThan(35);
   });
 
+  it('moves the biases of layers that stay in float and keep int8 weights by what the rounding does to the mean', async () => {
+    const net = new NetworkBuilder();
+    const { model: float } = net.output(net.conv(net.input('x', ['n', 3, 12, 12]), [3, 200], { kernel: 1 }), ['n', 200, 12, 12]);
+    const bright = (seed: number) =>
+      float32Tensor(
+        [1, 3, 12, 12],
+        float32Values(image(seed)).map((value) => 3 + 0.2 * value),
+      );
+    const noiseOf = async (options: StaticInt8Options): Promise<number> => {
+      const { model } = await quantized(float, { ...options, min_sqnr_db: 200 }, staticContext(samplesOf(bright)));
+      expect(operators(model)).not.toContain('QuantizeLinear');
+      expect(operators(model)).toContain('Cast');
+      const [[before], [after]] = [
+        await outputsOf(float, { x: bright(500) }, runtime),
+        await outputsOf(model, { x: bright(500) }, runtime),
+      ];
+      return -sqnr(before ?? new Float32Array(), after ?? new Float32Array());
+    };
+    expect(await noiseOf({})).toBeLessThan((await noiseOf({ bias_correction: 'off' })) - 6);
+  });
+
   it('returns layers to float until the outputs have the signal to noise ratio that is asked for', async () => {
     const plain = await quantized(residualNetwork());
     const held = await quantized(residualNetwork(), { min_sqnr_db: 55 });
