@@ -1,0 +1,55 @@
+/** What can be removed from a model, and what goes with it: the result of the dependency analysis. */
+import type { Node, Value } from '../../ir/index.js';
+
+/** Slices of one constant that go when a unit goes: all elements whose index along `axis` is one of `indices`. */
+export interface Member {
+  /** Initializer that holds the slices. */
+  readonly constant: Value;
+  readonly axis: number;
+  /** Several where one unit repeats: a channel that was flattened, the gates of a recurrent layer. Ascending. */
+  readonly indices: readonly number[];
+  /** The node that reads the constant. */
+  readonly node: Node;
+  /** 'producer': computes the unit; 'consumer': reads it; 'parameter': scales, shifts or names it on its way. */
+  readonly role: 'producer' | 'consumer' | 'parameter';
+}
+
+/** The smallest set of slices that can be removed together: what the others compute does not change by more than its contribution. */
+export interface PruningUnit {
+  /** Unique in the structure. */
+  readonly id: number;
+  readonly members: readonly Member[];
+}
+
+export type UnitKind = 'channels' | 'features' | 'heads' | 'hidden' | 'groups';
+
+/** Units of one stream: alike in their members, ranked against each other. */
+export interface PruningGroup {
+  /** Name of the first producing node; unique in the structure. */
+  readonly id: string;
+  readonly kind: UnitKind;
+  readonly units: readonly PruningUnit[];
+  readonly producers: readonly Node[];
+  readonly consumers: readonly Node[];
+  /** Parts of the units (by position in `units`) that must lose equal numbers: grouped convolutions, directions. One part: free. */
+  readonly parts: readonly (readonly number[])[];
+  /** Set when removing a unit changes what the others compute (statistics of a normalization over the channels). */
+  readonly approximate?: string;
+}
+
+/** Channels that stay, and why: the report's `left` lines. */
+export interface FrozenChannels {
+  readonly node: Node;
+  /** The value whose channels stay. */
+  readonly value: Value;
+  readonly axis: number;
+  readonly reason: string;
+}
+
+export interface PruningStructure {
+  readonly groups: readonly PruningGroup[];
+  readonly frozen: readonly FrozenChannels[];
+}
+
+/** Indices that remain, ascending, by initializer name and axis. */
+export type Survivors = ReadonlyMap<string, ReadonlyMap<number, readonly number[]>>;
