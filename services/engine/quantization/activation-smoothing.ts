@@ -1,5 +1,5 @@
 /** Moves outlier channels of an activation into the weights, where each output channel has a scale of its own. */
-import type { ChannelStatistics } from './observed-activations.js';
+import type { ChannelStatistics } from '../timing/observed-activations.js';
 
 /** Weights of a layer: [depth, channels] when axis 0 is reduced, [channels, depth] when axis 1 is. */
 export interface SmoothedWeight {

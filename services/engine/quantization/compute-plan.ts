@@ -1,9 +1,11 @@
 /** Decides for every layer between integer arithmetic and int8 storage, by measuring both forms of each distinct shape once. */
+
 import { Node, type Tensor, tensorOf, type Value } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
+import type { ObservedActivation } from '../timing/observed-activations.js';
+import { runsOnTarget } from '../timing/target-machine.js';
 import type { DenseLayer } from './dense-layers.js';
 import { type LayerTiming, type TimedLayer, timeLayer } from './layer-timing.js';
-import type { ObservedActivation } from './observed-activations.js';
 import type { LstmLayer } from './recurrent-layers.js';
 
 export type ComputeLayer = DenseLayer | LstmLayer;
@@ -48,11 +50,6 @@ export async function planCompute(
     context.progress((index + 1) / largestFirst.length, `measured ${timings.size} distinct layers`);
   }
   return decisions;
-}
-
-/** Whether times measured here say anything about the target. */
-export function runsOnTarget({ target }: MethodContext): boolean {
-  return (target === 'arm64') === (process.arch === 'arm64');
 }
 
 function measuredDecision({ float, integer }: LayerTiming, dims: readonly number[]): ComputeDecision {

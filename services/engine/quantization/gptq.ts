@@ -1,5 +1,5 @@
 /** Rounding of a weight matrix for the least error of its products with real inputs: GPTQ (arXiv 2210.17323, methods.md 3.6). */
-import { choleskyInverseUpper } from './linear-algebra.js';
+import { choleskyInverseUpper } from '../normal-equations/linear-algebra.js';
 
 export interface GptqColumns {
   /** Outputs N. */

@@ -3,11 +3,11 @@ import { float32Values, graphsWithin, type Model, type Value } from '../ir/index
 import type { NodeChange } from '../method.js';
 import { factsOf } from '../passes/constant-nodes.js';
 import type { ModelFacts } from '../passes/model-facts.js';
+import type { ChannelStatistics } from '../timing/observed-activations.js';
 import { smoothingFactors } from './activation-smoothing.js';
 import { type ChannelWeights, channelWeights } from './channel-weights.js';
 import { type DenseLayer, denseLayer } from './dense-layers.js';
 import { smoothActivation } from './integer-rewriting.js';
-import type { ChannelStatistics } from './observed-activations.js';
 import { type ProductGroup, productGroups } from './product-groups.js';
 import { foldDivision } from './weight-only/scale-folding.js';
 import { reportName, WeightStore } from './weight-store.js';

@@ -2,10 +2,10 @@
 import { EngineError } from '../../engine-errors.js';
 import { cloneModel, type Model } from '../../ir/index.js';
 import type { MethodContext, MethodOutcome, RunSource } from '../../method.js';
-import { runsOnTarget } from '../compute-plan.js';
+import { runsOnTarget } from '../../timing/target-machine.js';
+import { timeModels } from '../../timing/whole-model-timing.js';
 import type { WeightOnlyOptions } from '../weight-only/options.js';
 import { weightOnly } from '../weight-only/weight-only.js';
-import { timeModels } from '../whole-model-timing.js';
 import type { BitsPlan, ChosenBits } from './bits-plan.js';
 import { noiseOf } from './layer-sensitivity.js';
 import { modelBytes } from './model-bytes.js';

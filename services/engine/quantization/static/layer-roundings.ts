@@ -1,8 +1,8 @@
 /** Rounding of weights for the least error of the products with the inputs seen: scale search, GPTQ, coordinate descent. */
 import type { Model } from '../../ir/index.js';
 import type { MethodContext, RunSource } from '../../method.js';
+import { convolutionWindow, type GramLayer, type GramMatrix, gramMatrices } from '../../normal-equations/gram-matrices.js';
 import { adaroundRound } from '../adaround.js';
-import { convolutionWindow, type GramLayer, type GramMatrix, gramMatrices } from '../gram-matrices.js';
 import { roundWithHessian } from '../hessian-rounding.js';
 import { convolutionOrder } from '../kernel-order.js';
 import { codesPairSafe } from '../pair-safe-weights.js';

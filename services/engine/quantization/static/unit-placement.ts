@@ -1,9 +1,9 @@
 /** Chooses the units that compute on codes by measuring on this machine, and proves the choice on the whole model. */
 import type { Graph, Model, Value } from '../../ir/index.js';
 import type { MethodContext } from '../../method.js';
-import { runsOnTarget } from '../compute-plan.js';
-import { sampleFeeds } from '../observed-activations.js';
-import { timeModels } from '../whole-model-timing.js';
+import { sampleFeeds } from '../../timing/observed-activations.js';
+import { runsOnTarget } from '../../timing/target-machine.js';
+import { timeModels } from '../../timing/whole-model-timing.js';
 import type { IntegerUnit } from './integer-units.js';
 import type { StaticInt8Options } from './options.js';
 import { cheapestUnits, conversionCost, type UnitTime, unitTimes } from './placement.js';

@@ -1,7 +1,7 @@
 /** Second moments of the inputs of products on some of the samples: what importance, error feedback and scaling are computed from. */
 import type { Model } from '../../ir/index.js';
 import type { MethodContext, RunSource } from '../../method.js';
-import { gramMatrices } from '../gram-matrices.js';
+import { gramMatrices } from '../../normal-equations/gram-matrices.js';
 
 /** X^T X / n, [depth, depth]. */
 export type Moments = Float64Array;

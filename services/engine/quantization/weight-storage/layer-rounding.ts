@@ -1,8 +1,9 @@
 /** From the weights of one layer to codes and scales: what is known of its inputs decides how. */
+
+import type { GramMatrix } from '../../normal-equations/gram-matrices.js';
+import { quadraticForm } from '../../normal-equations/linear-algebra.js';
 import { adaroundRound } from '../adaround.js';
 import { gptqRound } from '../gptq.js';
-import type { GramMatrix } from '../gram-matrices.js';
-import { quadraticForm } from '../linear-algebra.js';
 import { codeLimits, codeOf, largestScale, searchScale } from './scale-search.js';
 import type { StoredBits } from './stored-weight.js';
 

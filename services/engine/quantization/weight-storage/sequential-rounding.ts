@@ -2,9 +2,9 @@
 import { cloneModel } from '../../ir/clone-model.js';
 import { float32Tensor, float32Values, type Model, type Node } from '../../ir/index.js';
 import type { MethodContext, RunSource } from '../../method.js';
+import { convolutionWindow, type GramMatrix, gramMatrices } from '../../normal-equations/gram-matrices.js';
+import { quadraticForm } from '../../normal-equations/linear-algebra.js';
 import { correctBias, type MeanTensor, meanOutputs } from '../bias-correction.js';
-import { convolutionWindow, type GramMatrix, gramMatrices } from '../gram-matrices.js';
-import { quadraticForm } from '../linear-algebra.js';
 import { type Constant, WeightStore } from '../weight-store.js';
 import { type ChannelLayout, channelCount, channelDepth, fromRows, toRows } from './channel-layout.js';
 import { layerPasses } from './layer-passes.js';

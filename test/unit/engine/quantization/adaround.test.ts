@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { float32Values } from '../../../../services/engine/ir/index.js';
+import { quadraticForm } from '../../../../services/engine/normal-equations/linear-algebra.js';
 import { adaroundRound } from '../../../../services/engine/quantization/adaround.js';
 import { gptqRound } from '../../../../services/engine/quantization/gptq.js';
-import { quadraticForm } from '../../../../services/engine/quantization/linear-algebra.js';
 import { noise } from './method-fixtures.js';
 import { randomGram } from './random-gram.js';
 

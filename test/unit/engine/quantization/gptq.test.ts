@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { float32Values } from '../../../../services/engine/ir/index.js';
+import { choleskyInverseUpper, quadraticForm } from '../../../../services/engine/normal-equations/linear-algebra.js';
 import { type GptqColumns, gptqRound } from '../../../../services/engine/quantization/gptq.js';
-import { choleskyInverseUpper, quadraticForm } from '../../../../services/engine/quantization/linear-algebra.js';
 import { noise } from './method-fixtures.js';
 import { randomGram } from './random-gram.js';
 

@@ -11,8 +11,8 @@ import {
   type Value,
 } from '../../../../services/engine/ir/index.js';
 import { verifyModel } from '../../../../services/engine/ir/verify-graph.js';
-import type { ChannelStatistics } from '../../../../services/engine/quantization/observed-activations.js';
 import { smoothLayers } from '../../../../services/engine/quantization/smooth-quant.js';
+import type { ChannelStatistics } from '../../../../services/engine/timing/observed-activations.js';
 import { ModelBuilder, noise, operators, outputsOf, removeScratch } from './method-fixtures.js';
 
 afterAll(removeScratch);

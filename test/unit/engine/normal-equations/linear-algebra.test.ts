@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { float32Values } from '../../../../services/engine/ir/index.js';
-import { choleskyInverseUpper, quadraticForm } from '../../../../services/engine/quantization/linear-algebra.js';
-import { noise } from './method-fixtures.js';
-import { randomGram } from './random-gram.js';
+import { choleskyInverseUpper, quadraticForm } from '../../../../services/engine/normal-equations/linear-algebra.js';
+import { noise } from '../quantization/method-fixtures.js';
+import { randomGram } from '../quantization/random-gram.js';
 
 describe('choleskyInverseUpper', () => {
   it('gives an upper triangular U with U H U^T = I, so that H^-1 = U^T U, for sizes within and across panels', () => {
