@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Attribute, attributeOf, elementCount, float32Values, type Tensor } from '../../../../services/engine/ir/index.js';
 import { convolutionWindow, type GramMatrix, gramMatrices } from '../../../../services/engine/normal-equations/gram-matrices.js';
-import { contextFor, ModelBuilder, noise, outputsOf, removeScratch } from './method-fixtures.js';
-import { samplesOf } from './weight-storage/sample-source.js';
+import { contextFor, ModelBuilder, noise, outputsOf, removeScratch } from '../quantization/method-fixtures.js';
+import { samplesOf } from '../quantization/weight-storage/sample-source.js';
 
 afterAll(removeScratch);
 
