@@ -52,6 +52,7 @@ const probes: Record<string, readonly [file: string, specifier: string]> = {
   'engine-layer:sparsity': ['services/engine/sparsity/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:pruning': ['services/engine/pruning/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:normal-equations': ['services/engine/normal-equations/probe-layer.ts', '../runtime/ort-session.js'],
+  'engine-layer:layers': ['services/engine/layers/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:timing': ['services/engine/timing/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:emulation': ['services/engine/emulation/probe-layer.ts', '../pipeline/probe-target.js'],
   'engine-layer:evaluation': ['services/engine/evaluation/probe-layer.ts', '../runtime/ort-session.js'],

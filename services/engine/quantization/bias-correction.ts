@@ -1,9 +1,9 @@
 /** Bias correction (methods.md 3.2): the mean of each channel is moved back to where it was before the weights were rounded. */
 import { float32Tensor, float32Values, floatAttribute, integerValues, type Model, type Node, type Tensor, type Use } from '../ir/index.js';
+import type { WeightStore } from '../layers/weight-store.js';
 import type { MethodContext, RunSource } from '../method.js';
 import { runAll } from '../normal-equations/gram-matrices.js';
 import { ProbeGraph } from '../normal-equations/probe-graph.js';
-import type { WeightStore } from './weight-store.js';
 
 export interface MeanTensor {
   /** Name of a float32 value of the main graph. */

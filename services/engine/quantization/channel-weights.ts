@@ -1,9 +1,9 @@
 /** Linear layers with constant weights, seen as what they do per channel: how large the weights of a channel are, and scaling them. */
 import { elementCount, float32Tensor, float32Values, intAttribute, type Node, type Value } from '../ir/index.js';
-import { type DenseLayer, denseLayer } from './dense-layers.js';
-import { convLayer } from './static/conv-layers.js';
-import { allFinite } from './weight-quantization.js';
-import type { Constant, WeightStore } from './weight-store.js';
+import { convLayer } from '../layers/conv-layers.js';
+import { type DenseLayer, denseLayer } from '../layers/dense-layers.js';
+import { allFinite } from '../layers/finite-values.js';
+import type { Constant, WeightStore } from '../layers/weight-store.js';
 
 export type ChannelSide = 'input' | 'output';
 

@@ -1,10 +1,10 @@
 /** Decides for every layer between integer arithmetic and int8 storage, by measuring both forms of each distinct shape once. */
 
 import { Node, type Tensor, tensorOf, type Value } from '../ir/index.js';
+import type { DenseLayer } from '../layers/dense-layers.js';
 import type { MethodContext } from '../method.js';
 import type { ObservedActivation } from '../timing/observed-activations.js';
 import { runsOnTarget } from '../timing/target-machine.js';
-import type { DenseLayer } from './dense-layers.js';
 import { type LayerTiming, type TimedLayer, timeLayer } from './layer-timing.js';
 import type { LstmLayer } from './recurrent-layers.js';
 

@@ -1,8 +1,8 @@
 /** Cross-layer equalization: moves range from loud to quiet channels between layers, so that one scale fits all of them. */
 import { graphsWithin, type Model, type Node, type Value } from '../ir/index.js';
+import { reportName, WeightStore } from '../layers/weight-store.js';
 import type { NodeChange } from '../method.js';
 import { type ChannelWeights, channelWeights } from './channel-weights.js';
-import { reportName, WeightStore } from './weight-store.js';
 
 const BY = 'cross-layer-equalization';
 const FACTOR_MIN = 1e-2;

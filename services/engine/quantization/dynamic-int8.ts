@@ -2,19 +2,19 @@
 
 import { cloneModel } from '../ir/clone-model.js';
 import { type Graph, graphsWithin, type Model, type Node, type Value } from '../ir/index.js';
+import { type DenseLayer, denseLayer } from '../layers/dense-layers.js';
+import { nameMatcher } from '../layers/name-patterns.js';
+import { type Constant, reportName, WeightStore } from '../layers/weight-store.js';
 import type { MethodContext, NodeChange } from '../method.js';
 import { type ObservedActivation, observeActivations } from '../timing/observed-activations.js';
 import { runsOnTarget } from '../timing/target-machine.js';
 import { timeModels } from '../timing/whole-model-timing.js';
 import { activationOf, type ComputeDecision, type ComputeLayer, planCompute } from './compute-plan.js';
-import { type DenseLayer, denseLayer } from './dense-layers.js';
 import { type EmbeddingLookup, embeddingLookup } from './embedding-tables.js';
 import { bytesSaved, Int8Weight } from './int8-weights.js';
 import { rewriteDense, rewriteEmbedding, rewriteLstm } from './integer-rewriting.js';
-import { nameMatcher } from './name-patterns.js';
 import { type ProductGroup, productGroups } from './product-groups.js';
 import { lstmLayer } from './recurrent-layers.js';
-import { type Constant, reportName, WeightStore } from './weight-store.js';
 
 export interface DynamicInt8Options {
   /** One scale per output channel (default) or one per weight. Equally fast, and measurably more accurate per channel. */

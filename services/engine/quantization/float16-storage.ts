@@ -1,9 +1,9 @@
 /** Method float16-storage: weights stored in half the bytes and widened to float32 once, when the model is loaded. */
 import { attributeOf, elementCount, float32Values, type Model, type Node, type Tensor, tensorOf } from '../ir/index.js';
+import { nameMatcher } from '../layers/name-patterns.js';
+import { type Constant, reportName, WeightStore } from '../layers/weight-store.js';
 import type { MethodContext, NodeChange } from '../method.js';
 import { type HalfFormat, halfFormats } from './float16/half-format.js';
-import { nameMatcher } from './name-patterns.js';
-import { type Constant, reportName, WeightStore } from './weight-store.js';
 
 export interface Float16StorageOptions {
   /** Names of nodes (* for any characters) whose weights stay float32. */

@@ -1,7 +1,7 @@
 /** The value path of attention: from the projection of the values to the merged heads, channel by channel. */
 import { intsAttribute, type Node, type Value } from '../ir/index.js';
+import type { WeightStore } from '../layers/weight-store.js';
 import type { ModelFacts } from '../passes/model-facts.js';
-import type { WeightStore } from './weight-store.js';
 
 /** What `reader`, the first node of the path, reads. */
 export interface HeadMixingSource {

@@ -1,7 +1,7 @@
 /** The int8 form of each weight in the graph: codes and scales added once, however many layers share them. */
 import { attributeOf, elementCount, float32Values, type Node, type Tensor, tensorOf, type Value } from '../ir/index.js';
+import type { Constant, WeightStore } from '../layers/weight-store.js';
 import { type QuantizedMatrix, quantizeWeights, transposed, type WeightScheme } from './weight-quantization.js';
-import type { Constant, WeightStore } from './weight-store.js';
 
 /** ONNX TensorProto.DataType of float32, as Cast takes it. */
 const FLOAT32 = 1;

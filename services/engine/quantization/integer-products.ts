@@ -1,8 +1,8 @@
 /** Finds the products that the runtime computes with 8-bit kernels, in whatever form the model was quantized, with their weight codes. */
 import { type Graph, graphsWithin, intAttribute, type Model, type Node, type Value } from '../ir/index.js';
+import { WeightStore } from '../layers/weight-store.js';
 import { convolutionRows, isDepthwise, type KernelRows, matrixRows } from './kernel-order.js';
 import { QuantizedValues } from './quantized-values.js';
-import { WeightStore } from './weight-store.js';
 
 export interface IntegerProduct {
   readonly node: Node;

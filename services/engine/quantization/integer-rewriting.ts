@@ -1,10 +1,10 @@
 /** Puts the integer form of a layer in the place of its float node: products, recurrent layers, table lookups. */
 import { attributeOf, float32Tensor, float32Values, type Node, type Value } from '../ir/index.js';
-import type { Bias, DenseLayer } from './dense-layers.js';
+import type { Bias, DenseLayer } from '../layers/dense-layers.js';
+import type { WeightStore } from '../layers/weight-store.js';
 import type { EmbeddingLookup } from './embedding-tables.js';
 import type { Int8Weight } from './int8-weights.js';
 import type { LstmLayer } from './recurrent-layers.js';
-import type { WeightStore } from './weight-store.js';
 
 /** ONNX TensorProto.DataType of float32, as Cast takes it. */
 const FLOAT32 = 1;

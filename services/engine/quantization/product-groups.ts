@@ -1,10 +1,10 @@
 /** Integer products that read one activation: they share its quantization, and the factors that smooth its outlier channels. */
 import { float32Values, type Graph, type Value } from '../ir/index.js';
+import type { DenseLayer } from '../layers/dense-layers.js';
+import type { WeightStore } from '../layers/weight-store.js';
 import type { ObservedActivation } from '../timing/observed-activations.js';
 import { smoothingFactors } from './activation-smoothing.js';
-import type { DenseLayer } from './dense-layers.js';
 import { type ProductInput, quantizeActivation, smoothActivation } from './integer-rewriting.js';
-import type { WeightStore } from './weight-store.js';
 
 const OPSET_OF_DYNAMIC_QUANTIZE_LINEAR = 11;
 

@@ -10,8 +10,8 @@ import {
   type Tensor,
   type Value,
 } from '../ir/index.js';
+import type { WeightStore } from '../layers/weight-store.js';
 import { codeRanges, quantizeValue, roundHalfToEven } from './quantization-parameters.js';
-import type { WeightStore } from './weight-store.js';
 
 export interface ConstantCodes {
   readonly codes: Int8Array;

@@ -1,7 +1,7 @@
 /** Recognises LSTM nodes that the dynamically quantized LSTM kernel can take over, and says of the others why they are left. */
 import { elementCount, float32Values, intAttribute, type Node } from '../ir/index.js';
-import { allFinite } from './weight-quantization.js';
-import type { Constant, WeightStore } from './weight-store.js';
+import { allFinite } from '../layers/finite-values.js';
+import type { Constant, WeightStore } from '../layers/weight-store.js';
 
 export interface LstmLayer {
   readonly kind: 'lstm';

@@ -1,9 +1,9 @@
 /** Says of a quantized model which of its integer products can saturate, and on which targets it therefore gives its exact answer. */
 import type { Model } from '../ir/index.js';
+import { reportName } from '../layers/weight-store.js';
 import type { Target } from '../method.js';
 import { type IntegerProduct, integerProducts } from './integer-products.js';
 import { largestPairSum } from './saturation.js';
-import { reportName } from './weight-store.js';
 
 /** Largest sum of two products that the pair kernel holds: above it int16 saturates. */
 const INT16_MAX = 32_767;

@@ -1,16 +1,16 @@
 /** SmoothQuant for static int8: outlier channels of the input of products move into their weights, at no cost where it can be. */
 import { float32Values, graphsWithin, type Model, type Value } from '../ir/index.js';
+import { type DenseLayer, denseLayer } from '../layers/dense-layers.js';
+import { reportName, WeightStore } from '../layers/weight-store.js';
 import type { NodeChange } from '../method.js';
 import { factsOf } from '../passes/constant-nodes.js';
 import type { ModelFacts } from '../passes/model-facts.js';
 import type { ChannelStatistics } from '../timing/observed-activations.js';
 import { smoothingFactors } from './activation-smoothing.js';
 import { type ChannelWeights, channelWeights } from './channel-weights.js';
-import { type DenseLayer, denseLayer } from './dense-layers.js';
 import { smoothActivation } from './integer-rewriting.js';
 import { type ProductGroup, productGroups } from './product-groups.js';
 import { foldDivision } from './weight-only/scale-folding.js';
-import { reportName, WeightStore } from './weight-store.js';
 
 const BY = 'smooth-quant';
 /** A division that is folded costs nothing: the predicted noise needs only to fall by more than the prediction may err. */

@@ -70,11 +70,6 @@ function scaleFor({ values, start, step, length }: Channel, pairSafe: boolean): 
   return Math.max(plain, Math.fround(pairSafeScale(largestPair)));
 }
 
-/** True when every weight is a finite number. */
-export function allFinite(values: Float32Array): boolean {
-  return values.every(Number.isFinite);
-}
-
 /** [rows, columns] to [columns, rows]. */
 export function transposed<T extends Int8Array | Float32Array>(codes: T, rows: number, columns: number): T {
   const result = codes.slice() as T;

@@ -1,11 +1,11 @@
 /** Method float16: a graph that computes in 16 bit floats for targets that have them, or weights stored in them. */
 import { EngineError } from '../../engine-errors.js';
 import { cloneModel, elementCount, graphsWithin, type Model, type Node } from '../../ir/index.js';
+import { reportName, WeightStore } from '../../layers/weight-store.js';
 import type { LayerReport, MethodContext, MethodOutcome, NodeChange } from '../../method.js';
 import { upgradeOpset } from '../../passes/opset-upgrade.js';
 import { timeModels } from '../../timing/whole-model-timing.js';
 import { storeInHalf } from '../float16-storage.js';
-import { reportName, WeightStore } from '../weight-store.js';
 import { type HalfFormat, halfFormats } from './half-format.js';
 import { type ConstantChange, HalfRewriting } from './half-rewriting.js';
 import type { Float16Options } from './options.js';

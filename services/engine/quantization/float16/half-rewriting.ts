@@ -11,7 +11,7 @@ import {
   type Tensor,
   type Value,
 } from '../../ir/index.js';
-import type { Constant, WeightStore } from '../weight-store.js';
+import type { Constant, WeightStore } from '../../layers/weight-store.js';
 import { type HalfConstant, type HalfFormat, halfConstant } from './half-format.js';
 import { halfRule } from './half-operators.js';
 import type { PrecisionPlan } from './precision-plan.js';

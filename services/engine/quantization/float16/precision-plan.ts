@@ -1,9 +1,9 @@
 /** Which nodes of a float32 model compute in 16 bit floats, and why the others do not. */
 import { type DataType, type Graph, graphsWithin, type Model, type Node, type Value } from '../../ir/index.js';
+import { nameMatcher } from '../../layers/name-patterns.js';
+import { reportName, type WeightStore } from '../../layers/weight-store.js';
 import { factsOf } from '../../passes/constant-nodes.js';
 import type { ModelFacts } from '../../passes/model-facts.js';
-import { nameMatcher } from '../name-patterns.js';
-import { reportName, type WeightStore } from '../weight-store.js';
 import type { HalfFormat } from './half-format.js';
 import { halfRule, isDefinedIn, isKeptInput, isKeptOutput } from './half-operators.js';
 

@@ -1,6 +1,6 @@
 /** Removes what a repair left unread: conversions, transpositions and activations that nobody reads, and the constants of them. */
 import { type Graph, graphsWithin, type Model, type Node } from '../../ir/index.js';
-import { WeightStore } from '../weight-store.js';
+import { WeightStore } from '../../layers/weight-store.js';
 
 /** The operators that repairs replace; nothing else is touched, unread or not. */
 const replaceable: ReadonlySet<string> = new Set([

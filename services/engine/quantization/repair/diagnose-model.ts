@@ -1,6 +1,6 @@
 /** All findings of a model, rule by rule, without running it. */
 import type { Model, Node } from '../../ir/index.js';
-import { reportName } from '../weight-store.js';
+import { reportName } from '../../layers/weight-store.js';
 import { type Diagnosis, type Finding, type FindingKind, findingKinds } from './finding.js';
 import { integerForm } from './integer-forms.js';
 import { QuantizedGraph } from './quantized-graph.js';

@@ -15,7 +15,7 @@ import {
   type Use,
   type Value,
 } from '../../ir/index.js';
-import { type Constant, WeightStore } from '../weight-store.js';
+import { type Constant, WeightStore } from '../../layers/weight-store.js';
 
 /** A QuantizeLinear or DequantizeLinear, of either domain. */
 export interface Conversion {

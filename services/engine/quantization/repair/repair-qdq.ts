@@ -1,9 +1,9 @@
 /** Repairs a quantized model of any tool, rule by rule, and keeps only what is proved to compute the same. */
 import { EngineError } from '../../engine-errors.js';
 import { cloneModel, type Model } from '../../ir/index.js';
+import { reportName } from '../../layers/weight-store.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
 import { saturationReport } from '../saturation-report.js';
-import { reportName } from '../weight-store.js';
 import { removeUnread } from './dead-conversions.js';
 import { diagnoseModel } from './diagnose-model.js';
 import { type Diagnosis, type Finding, type FindingKind, findingKinds, type Repair, type ReplacedInput } from './finding.js';

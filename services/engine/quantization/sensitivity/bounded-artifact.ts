@@ -1,5 +1,6 @@
 /** From a choice of bits to an artifact that really keeps the bound: written, measured, and tightened until it does. */
 import { EngineError } from '../../engine-errors.js';
+import { modelFidelity } from '../../evaluation/model-fidelity.js';
 import { cloneModel, type Model } from '../../ir/index.js';
 import type { MethodContext, MethodOutcome, RunSource } from '../../method.js';
 import { runsOnTarget } from '../../timing/target-machine.js';
@@ -9,7 +10,6 @@ import { weightOnly } from '../weight-only/weight-only.js';
 import type { BitsPlan, ChosenBits } from './bits-plan.js';
 import { noiseOf } from './layer-sensitivity.js';
 import { modelBytes } from './model-bytes.js';
-import { modelFidelity } from './model-fidelity.js';
 import type { MixedPrecisionOptions } from './options.js';
 import { greedySearch, knapsackSearch } from './search.js';
 import type { CandidateLayer, WeightCandidate } from './weight-candidates.js';

@@ -11,7 +11,7 @@ import {
   tensorOf,
   Value,
 } from '../../ir/index.js';
-import { reportName } from '../weight-store.js';
+import { reportName } from '../../layers/weight-store.js';
 
 export type CodeType = 'uint8' | 'int8' | 'uint16' | 'int16';
 

@@ -1,10 +1,10 @@
 /** Method mixed-precision: bits for the weights of every layer by its sensitivity, under a budget or a bound, proven on the artifact. */
 import { EngineError } from '../../engine-errors.js';
+import { innerFidelity } from '../../evaluation/model-fidelity.js';
 import type { Model } from '../../ir/index.js';
 import type { LayerReport, MethodContext, MethodOutcome, NodeChange } from '../../method.js';
 import { BitsPlan, type ChosenBits, type LocalNoise } from './bits-plan.js';
 import { boundedArtifact, type Candidate } from './bounded-artifact.js';
-import { innerFidelity } from './model-fidelity.js';
 import type { MixedPrecisionOptions } from './options.js';
 import { type CandidateLayer, candidateLayers } from './weight-candidates.js';
 

@@ -10,8 +10,8 @@ import {
   type Tensor,
   type Value,
 } from '../../ir/index.js';
+import { type Constant, WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext } from '../../method.js';
-import { type Constant, WeightStore } from '../weight-store.js';
 import { type ActivationQuantization, FakeQuantSwitch } from './fake-quant-switch.js';
 
 export interface WeightQuantization {

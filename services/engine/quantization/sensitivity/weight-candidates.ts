@@ -1,5 +1,7 @@
 /** The layers whose weights mixed precision decides about, with what each number of bits costs in the file and does to the weight. */
 import { elementCount, float32Values, type Model } from '../../ir/index.js';
+import { channelCount, channelDepth, fromRows, toRows } from '../../layers/channel-layout.js';
+import { reportName, WeightStore } from '../../layers/weight-store.js';
 import { findBlockLayers, type SharedWeight } from '../weight-only/block-layers.js';
 import { quantizeMatrix } from '../weight-only/block-quantization.js';
 import { type BlockScheme, widened } from '../weight-only/blocked-weights.js';
@@ -7,10 +9,8 @@ import { packedByteLength } from '../weight-only/code-packing.js';
 import { rowsOf, tensorOfRows } from '../weight-only/weight-matrices.js';
 import { weightScheme } from '../weight-only/weight-schemes.js';
 import { quantizeWeights } from '../weight-quantization.js';
-import { channelCount, channelDepth, fromRows, toRows } from '../weight-storage/channel-layout.js';
 import { roundLayer } from '../weight-storage/layer-rounding.js';
 import { type PlannedWeight, planStorage, storedBytes } from '../weight-storage/planned-weights.js';
-import { reportName, WeightStore } from '../weight-store.js';
 import type { WeightQuantization } from './switchable-model.js';
 
 export type WeightBits = 2 | 3 | 4 | 8 | 32;

@@ -1,6 +1,6 @@
 /** From calibrated ranges to the parameters of every coded tensor; tensors that share codes share one range. */
 import type { Value } from '../../ir/index.js';
-import { nameMatcher } from '../name-patterns.js';
+import { nameMatcher } from '../../layers/name-patterns.js';
 import { type ActivationParameters, type ActivationScheme, activationParameters } from './activation-parameters.js';
 import type { IntegerUnit } from './integer-units.js';
 import type { StaticInt8Options, TensorOverride } from './options.js';

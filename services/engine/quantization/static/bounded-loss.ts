@@ -1,9 +1,10 @@
 /** Returns layers to float until the loss that the recipe allows is kept: the metric of the gate, or the noise on the calibration samples. */
+
+import { controlAccuracy } from '../../evaluation/accuracy-control.js';
 import { chooseBatchSize } from '../../evaluation/batch-size.js';
 import { FidelityAccumulator } from '../../evaluation/fidelity.js';
 import type { Model } from '../../ir/index.js';
 import type { MethodContext, RunSource } from '../../method.js';
-import { controlAccuracy } from '../sensitivity/accuracy-control.js';
 import { layerSensitivity } from '../sensitivity/layer-sensitivity.js';
 import { openSwitchable } from '../sensitivity/switchable-model.js';
 import type { IntegerUnit } from './integer-units.js';

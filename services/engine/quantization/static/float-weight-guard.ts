@@ -1,6 +1,6 @@
 /** Keeps the runtime from quantizing weights that were left in float between integer operators. */
 import { attributeOf, type Graph, type Node, type Value } from '../../ir/index.js';
-import { reportName, type WeightStore } from '../weight-store.js';
+import { reportName, type WeightStore } from '../../layers/weight-store.js';
 
 /** Operators whose float weights onnxruntime's WeightBiasQuantization turns into int8, one scale for all (onnxruntime.md 1.8). */
 const operatorsInDanger: ReadonlySet<string> = new Set(['Conv', 'ConvTranspose', 'Gemm']);

@@ -1,8 +1,8 @@
 /** Finds what a model could compute on 8-bit codes: layers with their bias and activation, and the operators between layers. */
 import { float32Values, floatAttribute, type Graph, type Node, type Value } from '../../ir/index.js';
-import { type DenseLayer, denseLayer } from '../dense-layers.js';
-import { type Constant, reportName, type WeightStore } from '../weight-store.js';
-import { type ConvLayer, convLayer } from './conv-layers.js';
+import { type ConvLayer, convLayer } from '../../layers/conv-layers.js';
+import { type DenseLayer, denseLayer } from '../../layers/dense-layers.js';
+import { type Constant, reportName, type WeightStore } from '../../layers/weight-store.js';
 import { integerKernel } from './integer-kernels.js';
 import { readersBounds, unbounded } from './saturating-readers.js';
 

@@ -1,11 +1,11 @@
 /** Weights and bias of an integer layer as codes: int8 per output channel, int32 bias on the scale of the products. */
 import { float32Values } from '../../ir/index.js';
-import type { DenseLayer } from '../dense-layers.js';
+import type { ConvLayer } from '../../layers/conv-layers.js';
+import type { DenseLayer } from '../../layers/dense-layers.js';
 import { convolutionOrder, fromConvolutionOrder, isDepthwise } from '../kernel-order.js';
 import { quantizePairSafe } from '../pair-safe-weights.js';
 import { codeRanges, quantizeValue, roundHalfToEven } from '../quantization-parameters.js';
 import { type QuantizedMatrix, quantizeWeights, transposed, type WeightMatrix } from '../weight-quantization.js';
-import type { ConvLayer } from './conv-layers.js';
 
 export interface LayerCodes {
   /** Conv: as the float weight [M, C / group, ...kernel]; dense: [K, N]. */

@@ -10,9 +10,9 @@ import {
   tensorOf,
   type Value,
 } from '../../ir/index.js';
-import type { DenseLayer } from '../dense-layers.js';
+import type { DenseLayer } from '../../layers/dense-layers.js';
+import type { Constant, WeightStore } from '../../layers/weight-store.js';
 import { quantizeValue } from '../quantization-parameters.js';
-import type { Constant, WeightStore } from '../weight-store.js';
 import { type ActivationParameters, activationCodes, activationParameters } from './activation-parameters.js';
 import type { IntegerForm } from './integer-form.js';
 import type { IntegerUnit } from './integer-units.js';

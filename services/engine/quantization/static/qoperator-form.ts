@@ -1,7 +1,7 @@
 /** The same integer part with the integer operators themselves, for runtimes that do not fuse QuantizeLinear and DequantizeLinear pairs. */
 import { EngineError } from '../../engine-errors.js';
 import type { Attribute, Graph, Model, Node, Value } from '../../ir/index.js';
-import { reportName, type WeightStore } from '../weight-store.js';
+import { reportName, type WeightStore } from '../../layers/weight-store.js';
 import type { IntegerForm } from './integer-form.js';
 import type { IntegerUnit } from './integer-units.js';
 

@@ -1,9 +1,9 @@
 /** Builds the quantized model for any choice of units: everything is known by names, so that candidates are made on copies. */
 import { cloneModel } from '../../ir/clone-model.js';
 import type { Model, Node } from '../../ir/index.js';
+import { nameMatcher } from '../../layers/name-patterns.js';
+import { reportName, WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext } from '../../method.js';
-import { nameMatcher } from '../name-patterns.js';
-import { reportName, WeightStore } from '../weight-store.js';
 import type { ActivationParameters } from './activation-parameters.js';
 import { guardFloatWeights } from './float-weight-guard.js';
 import { type IntegerForm, integerForm } from './integer-form.js';

@@ -1,7 +1,7 @@
 /** Layers that stay in float and keep their weights in 8 bits: the mean of their results returns to where it was. */
 import type { Model } from '../../ir/index.js';
+import { WeightStore } from '../../layers/weight-store.js';
 import { correctBias } from '../bias-correction.js';
-import { WeightStore } from '../weight-store.js';
 import type { IntegerUnit } from './integer-units.js';
 import { type InputStatistics, layerBias, quantizeLayer } from './layer-codes.js';
 

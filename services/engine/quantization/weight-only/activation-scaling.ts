@@ -1,7 +1,7 @@
 /** AWQ in the graph: every product gets the scaled weight, its input the division, inside the nodes that make it or by a Mul. */
 import { float32Tensor, type Model, type Node, type Value } from '../../ir/index.js';
+import { type Constant, reportName, WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext } from '../../method.js';
-import { type Constant, reportName, WeightStore } from '../weight-store.js';
 import { type ScaleSearch, scaledRows, searchScales } from './activation-aware-scaling.js';
 import { inputMoments } from './input-moments.js';
 import { OutputErrors } from './output-error.js';

@@ -1,7 +1,7 @@
 /** The portable form of a product with few bits: its weight behind DequantizeLinear in blocks (operator set 21). */
 import { attributeOf, byteCount, float32Tensor, type Tensor, tensorOf } from '../../ir/index.js';
-import type { DenseLayer } from '../dense-layers.js';
-import type { Constant, WeightStore } from '../weight-store.js';
+import type { DenseLayer } from '../../layers/dense-layers.js';
+import type { Constant, WeightStore } from '../../layers/weight-store.js';
 import type { BlockedWeights } from './blocked-weights.js';
 import { packRows } from './code-packing.js';
 

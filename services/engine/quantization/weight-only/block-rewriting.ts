@@ -1,9 +1,9 @@
 /** Puts the blocked form of a layer in the place of its float node: MatMulNBits for products, GatherBlockQuantized for lookups. */
 import { attributeOf } from '../../ir/index.js';
-import type { DenseLayer } from '../dense-layers.js';
+import type { DenseLayer } from '../../layers/dense-layers.js';
+import type { WeightStore } from '../../layers/weight-store.js';
 import type { EmbeddingLookup } from '../embedding-tables.js';
 import { biasInput, replaceNodes } from '../integer-rewriting.js';
-import type { WeightStore } from '../weight-store.js';
 import type { BlockedConstant } from './blocked-constant.js';
 
 /**

@@ -1,6 +1,6 @@
 /** The blocked form of one constant in the graph: codes, scales and zero points added once, however many layers read them. */
 import { attributeOf, float32Tensor, int64Tensor, type Node, tensorOf, type Value } from '../../ir/index.js';
-import type { Constant, WeightStore } from '../weight-store.js';
+import type { Constant, WeightStore } from '../../layers/weight-store.js';
 import { type BlockedWeights, middleCode } from './blocked-weights.js';
 import { packedBlocks, packedZeroPoints } from './code-packing.js';
 

@@ -1,8 +1,8 @@
 /** What the report says of each layer over a blocked weight. */
 import { elementCount, type Node } from '../../ir/index.js';
+import type { DenseLayer } from '../../layers/dense-layers.js';
+import { reportName } from '../../layers/weight-store.js';
 import type { LayerReport, NodeChange } from '../../method.js';
-import type { DenseLayer } from '../dense-layers.js';
-import { reportName } from '../weight-store.js';
 import type { SharedWeight } from './block-layers.js';
 import type { BlockedWeights } from './blocked-weights.js';
 import { packedByteLength } from './code-packing.js';

@@ -1,8 +1,8 @@
 /** Carries out what was decided: every weight in its blocked form, every layer over it rewritten, the float weights gone. */
 import type { Model } from '../../ir/index.js';
+import type { Constant, WeightStore } from '../../layers/weight-store.js';
 import { Int8Weight } from '../int8-weights.js';
 import { rewriteEmbedding } from '../integer-rewriting.js';
-import type { Constant, WeightStore } from '../weight-store.js';
 import { DequantizedBlocks } from './block-dequantization.js';
 import type { SharedWeight } from './block-layers.js';
 import { rewriteLookup, rewriteProduct } from './block-rewriting.js';

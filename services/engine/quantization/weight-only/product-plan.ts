@@ -1,10 +1,10 @@
 /** Decides for every product between the runtime's kernel for few bits and weights widened at load, by measuring both once for each distinct shape. */
 import { attributeOf, float32Tensor, type Model, Node, type Tensor, tensorOf, type Value } from '../../ir/index.js';
+import type { DenseLayer } from '../../layers/dense-layers.js';
 import type { MethodContext } from '../../method.js';
 import { type ObservedActivation, observeActivations } from '../../timing/observed-activations.js';
 import { runsOnTarget } from '../../timing/target-machine.js';
 import { timedDense } from '../compute-plan.js';
-import type { DenseLayer } from '../dense-layers.js';
 import { type LayerTiming, type TimedLayer, timeLayer } from '../layer-timing.js';
 import type { BlockScheme } from './blocked-weights.js';
 

@@ -1,8 +1,8 @@
 /** Divides a value by factors per channel of its last axis inside the nodes that make it, where that costs nothing at run time. */
 import { float32Tensor, float32Values, intAttribute, type Node, type Tensor, type Value } from '../../ir/index.js';
+import type { Constant, WeightStore } from '../../layers/weight-store.js';
 import type { ModelFacts } from '../../passes/model-facts.js';
 import { headMixingSource } from '../head-mixing.js';
-import type { Constant, WeightStore } from '../weight-store.js';
 
 /** A constant input of a node that is to be replaced. */
 interface Edit {

@@ -1,7 +1,7 @@
 /** Quantizes all weights in graph order, with what the samples say of their inputs: from the model as it is quantized so far, for GPTQ. */
 import { attributeOf, cloneModel, type Model, type Tensor, type Value } from '../../ir/index.js';
+import type { Constant } from '../../layers/weight-store.js';
 import type { MethodContext } from '../../method.js';
-import type { Constant } from '../weight-store.js';
 import type { SharedWeight } from './block-layers.js';
 import { algorithmsWithData, quantizeMatrix } from './block-quantization.js';
 import { type BlockedWeights, type BlockScheme, widened } from './blocked-weights.js';

@@ -1,7 +1,7 @@
 /** In which form each weight is to be stored, from the recipe, the readers of the weight and its shape. */
 import { elementCount, type Node } from '../../ir/index.js';
+import { reportName } from '../../layers/weight-store.js';
 import { bytesSaved } from '../int8-weights.js';
-import { reportName } from '../weight-store.js';
 import type { SharedWeight } from './block-layers.js';
 import type { BlockBits, BlockScheme } from './blocked-weights.js';
 import { packedByteLength } from './code-packing.js';

@@ -1,8 +1,8 @@
 /** Which weights are stored in how many bits: layers are found, weights shared by several are taken once, the rest gets a reason. */
 import { graphsWithin, type Model, type Node } from '../../ir/index.js';
-import { nameMatcher } from '../name-patterns.js';
-import { type Constant, reportName, type WeightStore } from '../weight-store.js';
-import { type ChannelLayout, channelCount, channelLayout } from './channel-layout.js';
+import { type ChannelLayout, channelCount, channelLayout } from '../../layers/channel-layout.js';
+import { nameMatcher } from '../../layers/name-patterns.js';
+import { type Constant, reportName, type WeightStore } from '../../layers/weight-store.js';
 import type { LowBitOptions } from './options.js';
 import { packedBytes } from './packed-codes.js';
 import { endsOf, type StoredLayer, storedLayer } from './stored-layers.js';

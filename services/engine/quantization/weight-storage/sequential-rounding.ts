@@ -1,13 +1,13 @@
 /** Rounds convolutions one after the other on what their inputs are in the network that is already rounded before them. */
 import { cloneModel } from '../../ir/clone-model.js';
 import { float32Tensor, float32Values, type Model, type Node } from '../../ir/index.js';
+import { type ChannelLayout, channelCount, channelDepth, fromRows, toRows } from '../../layers/channel-layout.js';
+import { layerPasses } from '../../layers/layer-passes.js';
+import { type Constant, WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext, RunSource } from '../../method.js';
 import { convolutionWindow, type GramMatrix, gramMatrices } from '../../normal-equations/gram-matrices.js';
 import { quadraticForm } from '../../normal-equations/linear-algebra.js';
 import { correctBias, type MeanTensor, meanOutputs } from '../bias-correction.js';
-import { type Constant, WeightStore } from '../weight-store.js';
-import { type ChannelLayout, channelCount, channelDepth, fromRows, toRows } from './channel-layout.js';
-import { layerPasses } from './layer-passes.js';
 import { type RoundedLayer, type RoundingAlgorithm, roundLayer } from './layer-rounding.js';
 import type { StoredBits } from './stored-weight.js';
 

@@ -1,7 +1,7 @@
 /** Recognises the layers whose weights can be stored in few bits, and says of the others why they are left. */
 import { elementCount, float32Values, type Graph, type Node } from '../../ir/index.js';
-import { allFinite } from '../weight-quantization.js';
-import { type Constant, reportName, type WeightStore } from '../weight-store.js';
+import { allFinite } from '../../layers/finite-values.js';
+import { type Constant, reportName, type WeightStore } from '../../layers/weight-store.js';
 
 export interface StoredLayer {
   readonly node: Node;

@@ -10,8 +10,8 @@ import {
   tensorOf,
   type Value,
 } from '../../ir/index.js';
-import type { Constant, WeightStore } from '../weight-store.js';
-import { type ChannelLayout, scaleDims } from './channel-layout.js';
+import { type ChannelLayout, scaleDims } from '../../layers/channel-layout.js';
+import type { Constant, WeightStore } from '../../layers/weight-store.js';
 import { type PackedBits, packCodes, unpackingMatrices, wordOf } from './packed-codes.js';
 
 export type StoredBits = PackedBits | 8;

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { attributeOf, float32Values, type Model, type Node, type Value } from '../../../../services/engine/ir/index.js';
+import { WeightStore } from '../../../../services/engine/layers/weight-store.js';
 import { correctBias, meanOutputs } from '../../../../services/engine/quantization/bias-correction.js';
-import { WeightStore } from '../../../../services/engine/quantization/weight-store.js';
 import { contextFor, ModelBuilder, noise, outputsOf, removeScratch, transB } from './method-fixtures.js';
 import { samplesOf } from './weight-storage/sample-source.js';
 

@@ -13,10 +13,10 @@ import {
   type Value,
 } from '../../../../services/engine/ir/index.js';
 import { verifyModel } from '../../../../services/engine/ir/verify-graph.js';
+import { WeightStore } from '../../../../services/engine/layers/weight-store.js';
 import { encodeModel } from '../../../../services/engine/onnx/index.js';
 import { channelWeights } from '../../../../services/engine/quantization/channel-weights.js';
 import { equalizeLayers } from '../../../../services/engine/quantization/cross-layer-equalization.js';
-import { WeightStore } from '../../../../services/engine/quantization/weight-store.js';
 import { ModelBuilder, noise, outputsOf, removeScratch } from './method-fixtures.js';
 
 afterAll(removeScratch);

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { allFinite, quantizeWeights, transposed } from '../../../../services/engine/quantization/weight-quantization.js';
+import { allFinite } from '../../../../services/engine/layers/finite-values.js';
+import { quantizeWeights, transposed } from '../../../../services/engine/quantization/weight-quantization.js';
 
 const matrix = fc
   .record({

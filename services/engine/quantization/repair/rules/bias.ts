@@ -1,7 +1,7 @@
 /** Biases of Conv and Gemm: the integer kernels add int32 codes at the scale s_x * s_w[c] and nothing else. */
 import { elementCount, float32Tensor, type Node, tensorOf, type Value } from '../../../ir/index.js';
+import type { Constant } from '../../../layers/weight-store.js';
 import { roundHalfToEven } from '../../quantization-parameters.js';
-import type { Constant } from '../../weight-store.js';
 import type { Diagnosis, ReplacedInput, Rule } from '../finding.js';
 import { type IntegerForm, integerForm, tailOf } from '../integer-forms.js';
 import type { Conversion, QuantizedGraph } from '../quantized-graph.js';

@@ -1,6 +1,6 @@
 /** Gather of a dequantized table: the whole table is dequantized in every run, to look up a few rows. */
 import { attributeOf, intAttribute, type Node, type Tensor, type Value } from '../../../ir/index.js';
-import type { Constant } from '../../weight-store.js';
+import type { Constant } from '../../../layers/weight-store.js';
 import type { Diagnosis, Rule } from '../finding.js';
 import { type Conversion, type QuantizedGraph, withoutOmittedEnd } from '../quantized-graph.js';
 

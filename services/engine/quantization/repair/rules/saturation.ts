@@ -1,7 +1,7 @@
 /** Products whose pair sums leave int16 on x64 without VNNI: the answer depends on the processor (onnxruntime.md 1.6b). */
 import type { Node, Value } from '../../../ir/index.js';
+import { reportName } from '../../../layers/weight-store.js';
 import { saturationReport } from '../../saturation-report.js';
-import { reportName } from '../../weight-store.js';
 import { codeGroup, shiftGroup, slotsOf } from '../code-shift.js';
 import type { Diagnosis, Rule } from '../finding.js';
 import { integerForm } from '../integer-forms.js';

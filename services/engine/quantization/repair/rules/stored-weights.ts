@@ -9,8 +9,8 @@ import {
   type Node,
   type Value,
 } from '../../../ir/index.js';
+import type { Constant } from '../../../layers/weight-store.js';
 import { roundHalfToEven } from '../../quantization-parameters.js';
-import type { Constant } from '../../weight-store.js';
 import { codeRangeOf } from '../code-range.js';
 import type { Diagnosis, Rule } from '../finding.js';
 import { packCodes, transposed, unpackCodes } from '../packed-codes.js';

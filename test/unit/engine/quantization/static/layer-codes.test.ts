@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { float32Tensor, float32Values, Node, Value } from '../../../../../services/engine/ir/index.js';
+import { convLayer } from '../../../../../services/engine/layers/conv-layers.js';
+import { WeightStore } from '../../../../../services/engine/layers/weight-store.js';
 import { convolutionRows } from '../../../../../services/engine/quantization/kernel-order.js';
 import { canSaturate } from '../../../../../services/engine/quantization/saturation.js';
-import { convLayer } from '../../../../../services/engine/quantization/static/conv-layers.js';
 import { quantizeLayer } from '../../../../../services/engine/quantization/static/layer-codes.js';
-import { WeightStore } from '../../../../../services/engine/quantization/weight-store.js';
 import { ModelBuilder } from '../method-fixtures.js';
 
 const OUTPUTS = 3;

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { attributeOf, elementCount, float32Tensor, float32Values, Node } from '../../../../../services/engine/ir/index.js';
-import { channelLayout, fromRows, toRows } from '../../../../../services/engine/quantization/weight-storage/channel-layout.js';
+import { channelLayout, fromRows, toRows } from '../../../../../services/engine/layers/channel-layout.js';
+import { WeightStore } from '../../../../../services/engine/layers/weight-store.js';
 import { packCodes } from '../../../../../services/engine/quantization/weight-storage/packed-codes.js';
 import { StoredWeights } from '../../../../../services/engine/quantization/weight-storage/stored-weight.js';
-import { WeightStore } from '../../../../../services/engine/quantization/weight-store.js';
 import { ModelBuilder, noise, outputsOf, removeScratch } from '../method-fixtures.js';
 
 afterAll(removeScratch);

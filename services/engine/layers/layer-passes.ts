@@ -1,6 +1,6 @@
 /** In which order layers are rounded: those that do not depend on each other together, all after those that they depend on. */
-import type { Graph, Node, Value } from '../../ir/index.js';
-import { dependencies } from '../../ir/traversal.js';
+import type { Graph, Node, Value } from '../ir/index.js';
+import { dependencies } from '../ir/traversal.js';
 
 export interface LayerPass<Layer> {
   readonly layers: readonly Layer[];

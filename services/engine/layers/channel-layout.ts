@@ -1,5 +1,5 @@
 /** Where the output channels of a weight lie: any weight as a matrix with one row per output channel, and back. */
-import { elementCount, intAttribute, type Node } from '../../ir/index.js';
+import { elementCount, intAttribute, type Node } from '../ir/index.js';
 
 /**
  * The weight as [outer, before, inner, behind]: its channels are the pairs (outer, inner), each summed over (before, behind).

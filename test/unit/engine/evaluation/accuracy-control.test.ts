@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Graph, Model } from '../../../../../services/engine/ir/index.js';
-import { type ControlResult, controlAccuracy } from '../../../../../services/engine/quantization/sensitivity/accuracy-control.js';
+import { type ControlResult, controlAccuracy } from '../../../../services/engine/evaluation/accuracy-control.js';
+import { Graph, Model } from '../../../../services/engine/ir/index.js';
 
 /** A loss over what is still quantized, and the order in which units are believed to hurt. */
 interface Problem {

@@ -1,8 +1,9 @@
 /** How closely a candidate answers as the model it was made from, on calibration samples, at its outputs or inside. */
-import { chooseBatchSize } from '../../evaluation/batch-size.js';
-import { FidelityAccumulator, type FidelityResult } from '../../evaluation/fidelity.js';
-import { cloneModel, type Model } from '../../ir/index.js';
-import type { MethodContext, RunSource } from '../../method.js';
+
+import { cloneModel, type Model } from '../ir/index.js';
+import type { MethodContext, RunSource } from '../method.js';
+import { chooseBatchSize } from './batch-size.js';
+import { FidelityAccumulator, type FidelityResult } from './fidelity.js';
 
 /** Runs both on the first `limit` samples. Throws what opening and running throws, and on cancellation. */
 export async function modelFidelity(

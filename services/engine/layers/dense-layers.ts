@@ -1,6 +1,6 @@
 /** Recognises MatMul and Gemm nodes with a constant weight, and says of the others why they are left alone. */
 import { elementCount, float32Values, floatAttribute, intAttribute, intsAttribute, type Node, type Value } from '../ir/index.js';
-import { allFinite } from './weight-quantization.js';
+import { allFinite } from './finite-values.js';
 import type { Constant, WeightStore } from './weight-store.js';
 
 /** y = alpha * x W (+ bias): one node, or a MatMul and the Add behind it. */

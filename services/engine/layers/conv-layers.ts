@@ -1,7 +1,7 @@
 /** Recognises Conv nodes with constant weights and bias, and says of the others why they are left alone. */
-import { elementCount, float32Values, intAttribute, type Node, type Value } from '../../ir/index.js';
-import { allFinite } from '../weight-quantization.js';
-import type { Constant, WeightStore } from '../weight-store.js';
+import { elementCount, float32Values, intAttribute, type Node, type Value } from '../ir/index.js';
+import { allFinite } from './finite-values.js';
+import type { Constant, WeightStore } from './weight-store.js';
 
 /** y = conv(x, W) + b. */
 export interface ConvLayer {

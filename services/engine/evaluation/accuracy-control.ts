@@ -1,5 +1,5 @@
 /** Accuracy control: quantized units return to float, the most harmful first, until a bound on the loss holds. */
-import type { Model } from '../../ir/index.js';
+import type { Model } from '../ir/index.js';
 
 /** What is quantized or reverted as one, for example a layer with the tensors that it alone reads. */
 export interface RevertibleUnit {
