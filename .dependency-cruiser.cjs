@@ -172,7 +172,7 @@ module.exports = {
     layer('sparsity', 'ir/', 'ops/', 'passes/', 'evaluation/', 'timing/', 'layers/', 'normal-equations/', sessionPort, methodType),
     layer('low-rank', 'ir/', 'ops/', 'passes/', 'evaluation/', 'timing/', 'layers/', 'normal-equations/', sessionPort, methodType),
     layer('emulation', 'ir/', 'onnx/', 'runtime/', 'quantization/'),
-    layer('evaluation', 'ir/', sessionPort, methodType),
+    layer('evaluation', 'ir/', 'layers/', sessionPort, methodType),
     layer('data', 'ir/', sessionPort, methodType),
     rule(
       'engine-core-is-pure',

@@ -1,10 +1,10 @@
 /** The sensitivity of all candidate layers, and the best choice of bits under a limit of bytes, of time or of noise. */
 import type { FidelityResult } from '../../evaluation/fidelity.js';
+import { compareWithFloat, layerSensitivity } from '../../evaluation/layer-sensitivity.js';
+import { openSwitchable, type SwitchableModel, type SwitchableSite } from '../../evaluation/switchable-model.js';
 import type { Model } from '../../ir/index.js';
 import type { MethodContext, RunSource } from '../../method.js';
-import { compareWithFloat, layerSensitivity } from './layer-sensitivity.js';
 import { type Assignment, type ChoiceSearch, type LayerChoice, totalWeight } from './search.js';
-import { openSwitchable, type SwitchableModel, type SwitchableSite } from './switchable-model.js';
 import type { CandidateLayer, WeightCandidate } from './weight-candidates.js';
 
 /** Each candidate of each layer runs on every sample of the sweep: more samples for models of few layers. */

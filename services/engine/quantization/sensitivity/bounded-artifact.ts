@@ -1,5 +1,6 @@
 /** From a choice of bits to an artifact that really keeps the bound: written, measured, and tightened until it does. */
 import { EngineError } from '../../engine-errors.js';
+import { noiseOf } from '../../evaluation/layer-sensitivity.js';
 import { modelFidelity } from '../../evaluation/model-fidelity.js';
 import { cloneModel, type Model } from '../../ir/index.js';
 import type { MethodContext, MethodOutcome, RunSource } from '../../method.js';
@@ -8,7 +9,6 @@ import { timeModels } from '../../timing/whole-model-timing.js';
 import type { WeightOnlyOptions } from '../weight-only/options.js';
 import { weightOnly } from '../weight-only/weight-only.js';
 import type { BitsPlan, ChosenBits } from './bits-plan.js';
-import { noiseOf } from './layer-sensitivity.js';
 import { modelBytes } from './model-bytes.js';
 import type { MixedPrecisionOptions } from './options.js';
 import { greedySearch, knapsackSearch } from './search.js';

@@ -1,4 +1,6 @@
 /** The layers whose weights mixed precision decides about, with what each number of bits costs in the file and does to the weight. */
+
+import type { WeightQuantization } from '../../evaluation/switchable-model.js';
 import { elementCount, float32Values, type Model } from '../../ir/index.js';
 import { channelCount, channelDepth, fromRows, toRows } from '../../layers/channel-layout.js';
 import { reportName, WeightStore } from '../../layers/weight-store.js';
@@ -11,7 +13,6 @@ import { weightScheme } from '../weight-only/weight-schemes.js';
 import { quantizeWeights } from '../weight-quantization.js';
 import { roundLayer } from '../weight-storage/layer-rounding.js';
 import { type PlannedWeight, planStorage, storedBytes } from '../weight-storage/planned-weights.js';
-import type { WeightQuantization } from './switchable-model.js';
 
 export type WeightBits = 2 | 3 | 4 | 8 | 32;
 

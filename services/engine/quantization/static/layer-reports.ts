@@ -1,11 +1,11 @@
 /** What the report tells of each layer: ranges, weights, noise, times, and whether its answer depends on the processor. */
 import { FidelityAccumulator } from '../../evaluation/fidelity.js';
+import { localSensitivity } from '../../evaluation/layer-sensitivity.js';
+import { openSwitchable } from '../../evaluation/switchable-model.js';
 import { cloneModel } from '../../ir/clone-model.js';
 import { float32Values, type Model, type Tensor } from '../../ir/index.js';
 import type { LayerReport, MethodContext, SampleRun, ValueHistogram } from '../../method.js';
 import { saturationReport } from '../saturation-report.js';
-import { localSensitivity } from '../sensitivity/layer-sensitivity.js';
-import { openSwitchable } from '../sensitivity/switchable-model.js';
 import type { IntegerUnit } from './integer-units.js';
 import { layerSites } from './layer-sites.js';
 import type { ObservedTensors } from './observed-tensors.js';

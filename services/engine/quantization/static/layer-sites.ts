@@ -1,6 +1,6 @@
 /** Quantized layers as sites of a switchable float model: the rounded activation and the rounded weights of each. */
 
-import type { SwitchableSite } from '../sensitivity/switchable-model.js';
+import type { SwitchableSite } from '../../evaluation/switchable-model.js';
 import { transposed } from '../weight-quantization.js';
 import type { IntegerUnit } from './integer-units.js';
 import type { Layer, LayerCodes } from './layer-codes.js';

@@ -1,13 +1,13 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { openSwitchable } from '../../../../../services/engine/evaluation/switchable-model.js';
 import { attributeOf, cloneModel, float32Tensor, float32Values, type Model, type Tensor } from '../../../../../services/engine/ir/index.js';
 import type { MethodContext, MethodOutcome, RunSource } from '../../../../../services/engine/method.js';
 import { encodeModelFile } from '../../../../../services/engine/onnx/index.js';
 import { mixedPrecision } from '../../../../../services/engine/quantization/sensitivity/mixed-precision.js';
 import { modelBytes } from '../../../../../services/engine/quantization/sensitivity/model-bytes.js';
 import type { MixedPrecisionOptions } from '../../../../../services/engine/quantization/sensitivity/options.js';
-import { openSwitchable } from '../../../../../services/engine/quantization/sensitivity/switchable-model.js';
 import { candidateLayers } from '../../../../../services/engine/quantization/sensitivity/weight-candidates.js';
 import { weightOnly } from '../../../../../services/engine/quantization/weight-only/weight-only.js';
 import { contextFor, ModelBuilder, noise, outputsOf, removeScratch, scratch, sqnr } from '../method-fixtures.js';

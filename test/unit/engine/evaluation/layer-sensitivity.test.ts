@@ -1,13 +1,9 @@
 import { afterAll, describe, expect, it } from 'vitest';
-import { float32Tensor, float32Values, type Model, type Tensor } from '../../../../../services/engine/ir/index.js';
-import type { RunSource, SampleRun } from '../../../../../services/engine/method.js';
-import {
-  compareWithFloat,
-  layerSensitivity,
-  localSensitivity,
-} from '../../../../../services/engine/quantization/sensitivity/layer-sensitivity.js';
-import { openSwitchable, type SwitchableSite } from '../../../../../services/engine/quantization/sensitivity/switchable-model.js';
-import { contextFor, ModelBuilder, noise, outputsOf, removeScratch, sqnr } from '../method-fixtures.js';
+import { compareWithFloat, layerSensitivity, localSensitivity } from '../../../../services/engine/evaluation/layer-sensitivity.js';
+import { openSwitchable, type SwitchableSite } from '../../../../services/engine/evaluation/switchable-model.js';
+import { float32Tensor, float32Values, type Model, type Tensor } from '../../../../services/engine/ir/index.js';
+import type { RunSource, SampleRun } from '../../../../services/engine/method.js';
+import { contextFor, ModelBuilder, noise, outputsOf, removeScratch, sqnr } from '../quantization/method-fixtures.js';
 
 afterAll(removeScratch);
 

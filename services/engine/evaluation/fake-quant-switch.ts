@@ -10,8 +10,8 @@ import {
   type Tensor,
   tensorOf,
   Value,
-} from '../../ir/index.js';
-import { reportName } from '../../layers/weight-store.js';
+} from '../ir/index.js';
+import { reportName } from '../layers/weight-store.js';
 
 export type CodeType = 'uint8' | 'int8' | 'uint16' | 'int16';
 

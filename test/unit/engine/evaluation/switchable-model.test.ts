@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
+import { openSwitchable, type SwitchableSite } from '../../../../services/engine/evaluation/switchable-model.js';
 import {
   attributeOf,
   float32Tensor,
@@ -10,9 +11,8 @@ import {
   type Tensor,
   tensorOf,
   Value,
-} from '../../../../../services/engine/ir/index.js';
-import { openSwitchable, type SwitchableSite } from '../../../../../services/engine/quantization/sensitivity/switchable-model.js';
-import { contextFor, ModelBuilder, noise, outputsOf, removeScratch } from '../method-fixtures.js';
+} from '../../../../services/engine/ir/index.js';
+import { contextFor, ModelBuilder, noise, outputsOf, removeScratch } from '../quantization/method-fixtures.js';
 
 afterAll(removeScratch);
 

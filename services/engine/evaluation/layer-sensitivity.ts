@@ -1,9 +1,9 @@
 /** Sensitivity: how much noise each quantized site alone brings to the outputs of the model, and to its own output. */
-import { EngineError } from '../../engine-errors.js';
-import { chooseBatchSize } from '../../evaluation/batch-size.js';
-import { FidelityAccumulator, type FidelityResult } from '../../evaluation/fidelity.js';
-import type { Tensor } from '../../ir/index.js';
-import type { MethodContext, RunSource, SampleRun } from '../../method.js';
+import { EngineError } from '../engine-errors.js';
+import type { Tensor } from '../ir/index.js';
+import type { MethodContext, RunSource, SampleRun } from '../method.js';
+import { chooseBatchSize } from './batch-size.js';
+import { FidelityAccumulator, type FidelityResult } from './fidelity.js';
 import type { EnabledSites, SwitchableModel, SwitchableSite } from './switchable-model.js';
 
 /** One site, quantized in one way while everything else computes in float. */

@@ -1,17 +1,8 @@
 /** One float graph in which every quantized site can be switched on and off by feeds: a sweep over sites opens one session. */
-import { cloneModel } from '../../ir/clone-model.js';
-import {
-  float32Tensor,
-  float32Values,
-  type Graph,
-  graphsWithin,
-  type Model,
-  NameAuthority,
-  type Tensor,
-  type Value,
-} from '../../ir/index.js';
-import { type Constant, WeightStore } from '../../layers/weight-store.js';
-import type { MethodContext } from '../../method.js';
+import { cloneModel } from '../ir/clone-model.js';
+import { float32Tensor, float32Values, type Graph, graphsWithin, type Model, NameAuthority, type Tensor, type Value } from '../ir/index.js';
+import { type Constant, WeightStore } from '../layers/weight-store.js';
+import type { MethodContext } from '../method.js';
 import { type ActivationQuantization, FakeQuantSwitch } from './fake-quant-switch.js';
 
 export interface WeightQuantization {
