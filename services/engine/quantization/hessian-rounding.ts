@@ -1,5 +1,6 @@
 /** Rounds weights column by column, each error made good by the columns not yet rounded (GPTQ), under the pair constraint if asked. */
 import { EngineError } from '../engine-errors.js';
+import { dampedInverseFactor } from '../normal-equations/column-elimination.js';
 import { codeRanges, roundHalfToEven } from './quantization-parameters.js';
 import { pairSum, SAFE_PAIR_SUM } from './saturation.js';
 
@@ -56,72 +57,20 @@ function pairsByImportance(h: Float64Array, length: number): number[] {
   return pairs.flatMap((k) => (k + 1 < length ? [k, k + 1] : [k]));
 }
 
-interface Upper {
-  readonly size: number;
-  /** Row-major; entries below the diagonal are 0. */
-  readonly entries: Float64Array;
-}
-
-/**
- * U with H^-1 = U^T U for the damped H in `order`. An input that never occurs has an empty row: its diagonal becomes 1.
- * With the reversed order J: J H J = L L^T, so H^-1 = (J L^-T J)(J L^-1 J), and U = J L^-1 J is upper triangular.
- */
-function inverseFactor(h: Float64Array, order: readonly number[], damping: number): Upper {
-  const size = order.length;
-  let trace = 0;
-  for (let k = 0; k < size; k += 1) trace += h[k * size + k] ?? 0;
-  const added = (damping * trace) / size;
-  const reversed = [...order].reverse();
-  const lower = new Float64Array(size * size);
-  for (const [i, a] of reversed.entries()) {
-    for (let j = 0; j <= i; j += 1) lower[i * size + j] = h[a * size + (reversed[j] ?? 0)] ?? 0;
-    const diagonal = (lower[i * size + i] ?? 0) + added;
-    lower[i * size + i] = diagonal > 0 ? diagonal : 1;
-  }
-  choleskyInPlace(lower, size);
-  invertLowerInPlace(lower, size);
-  const entries = new Float64Array(size * size);
-  for (let i = 0; i < size; i += 1) {
-    for (let j = 0; j <= i; j += 1) entries[(size - 1 - i) * size + (size - 1 - j)] = lower[i * size + j] ?? 0;
-  }
-  return { size, entries };
-}
-
-/** A = L L^T, the lower triangle of `a` replaced by L. */
-function choleskyInPlace(a: Float64Array, size: number): void {
-  for (let i = 0; i < size; i += 1) {
-    const row = a.subarray(i * size, i * size + i + 1);
-    for (let j = 0; j <= i; j += 1) {
-      const other = a.subarray(j * size, j * size + j + 1);
-      let sum = row[j] ?? 0;
-      for (let k = 0; k < j; k += 1) sum -= (row[k] ?? 0) * (other[k] ?? 0);
-      if (i === j && !(sum > 0)) throw new EngineError('dataset_invalid', notPositive);
-      row[j] = i === j ? Math.sqrt(sum) : sum / (other[j] ?? 1);
-    }
-  }
-}
-
-const notPositive = 'The statistics of a layer are not positive definite: use more calibration samples, or rounding "nearest".';
-
-/** L^-1 row by row: row i is (e_i - sum_k<i L_ik row_k) / L_ii. */
-function invertLowerInPlace(l: Float64Array, size: number): void {
-  for (let i = 0; i < size; i += 1) {
-    const row = l.subarray(i * size, i * size + i + 1);
-    const factors = row.slice();
-    const pivot = 1 / (factors[i] ?? 1);
-    row.fill(0);
-    for (let k = 0; k < i; k += 1) {
-      const factor = (factors[k] ?? 0) * pivot;
-      const above = l.subarray(k * size, k * size + k + 1);
-      for (let j = 0; j <= k; j += 1) row[j] = (row[j] ?? 0) - factor * (above[j] ?? 0);
-    }
-    row[i] = pivot;
-  }
+/** U with H^-1 = U^T U for the damped H in `order`, row-major. Throws EngineError `dataset_invalid`. */
+function inverseFactor(hessian: Float64Array, order: readonly number[], damping: number): Float64Array {
+  const factor = dampedInverseFactor({ hessian, depth: order.length, order, damping });
+  if (factor) return factor;
+  throw new EngineError(
+    'dataset_invalid',
+    'The inputs of a layer are not finite numbers: use other calibration samples, or rounding "nearest".',
+  );
 }
 
 interface RowRounding {
   readonly scale: number;
-  readonly factor: Upper;
+  /** U, row-major. */
+  readonly factor: Float64Array;
   readonly pairSafe: boolean;
   readonly order: readonly number[];
 }
@@ -133,9 +82,9 @@ function roundRow(row: Float64Array, { scale, factor, pairSafe, order }: RowRoun
     codes[at] = isPair && pairSafe ? firstOfPair(row, at, { scale, factor }) : nearest((row[at] ?? 0) / scale);
     const isSecond = pairSafe && (order[at] ?? 0) % 2 === 1;
     if (isSecond) codes[at] = besidePartner(codes[at] ?? 0, codes[at - 1] ?? 0);
-    const { size, entries } = factor;
-    const error = ((row[at] ?? 0) - scale * (codes[at] ?? 0)) / (entries[at * size + at] ?? 1);
-    for (let later = at + 1; later < size; later += 1) row[later] = (row[later] ?? 0) - error * (entries[at * size + later] ?? 0);
+    const size = row.length;
+    const error = ((row[at] ?? 0) - scale * (codes[at] ?? 0)) / (factor[at * size + at] ?? 1);
+    for (let later = at + 1; later < size; later += 1) row[later] = (row[later] ?? 0) - error * (factor[at * size + later] ?? 0);
   }
   return codes;
 }
@@ -152,8 +101,8 @@ function besidePartner(code: number, partner: number): number {
 
 /** The code of the first member that, with the best code of the second beside it, adds least to the output error. */
 function firstOfPair(row: Float64Array, at: number, { scale, factor }: Pick<RowRounding, 'scale' | 'factor'>): number {
-  const { size, entries } = factor;
-  const [u00, u01, u11] = [entries[at * size + at] ?? 1, entries[at * size + at + 1] ?? 0, entries[(at + 1) * size + at + 1] ?? 1];
+  const size = row.length;
+  const [u00, u01, u11] = [factor[at * size + at] ?? 1, factor[at * size + at + 1] ?? 0, factor[(at + 1) * size + at + 1] ?? 1];
   const [w0, w1] = [row[at] ?? 0, row[at + 1] ?? 0];
   let best = { code: 0, loss: Number.POSITIVE_INFINITY };
   const ideal = nearest(w0 / scale);
