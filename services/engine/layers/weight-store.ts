@@ -1,5 +1,15 @@
 /** The constants of a model with all their readers, and the one way to add, replace and drop them. */
-import { type Graph, graphsWithin, type Model, NameAuthority, Node, type NodeOptions, type Tensor, Value } from '../ir/index.js';
+import {
+  attributeOf,
+  type Graph,
+  graphsWithin,
+  type Model,
+  NameAuthority,
+  Node,
+  type NodeOptions,
+  type Tensor,
+  Value,
+} from '../ir/index.js';
 
 export interface Constant {
   readonly value: Value;
@@ -85,6 +95,15 @@ export class WeightStore {
     const [first] = graph.nodes;
     if (first) graph.insertBefore(first, ...nodes);
     else graph.append(...nodes);
+  }
+
+  /** Gives a constant another tensor of its type and shape; all its readers see it. Returns the constant as it now is. */
+  replace({ value, graph }: Constant, tensor: Tensor): Constant {
+    if (value.producer) value.producer.attributes.set('value', attributeOf.tensor(tensor));
+    else graph.initializers.set(value, tensor);
+    const constant = { value, tensor, graph };
+    this.constants.set(value, constant);
+    return constant;
   }
 
   /** Removes a constant that nothing reads any more; keeps it otherwise. */

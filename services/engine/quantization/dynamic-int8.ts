@@ -3,6 +3,7 @@
 import { cloneModel } from '../ir/clone-model.js';
 import { type Graph, graphsWithin, type Model, type Node, type Value } from '../ir/index.js';
 import { type DenseLayer, denseLayer } from '../layers/dense-layers.js';
+import { type EmbeddingLookup, embeddingLookup } from '../layers/embedding-tables.js';
 import { nameMatcher } from '../layers/name-patterns.js';
 import { type Constant, reportName, WeightStore } from '../layers/weight-store.js';
 import type { MethodContext, NodeChange } from '../method.js';
@@ -10,7 +11,6 @@ import { type ObservedActivation, observeActivations } from '../timing/observed-
 import { runsOnTarget } from '../timing/target-machine.js';
 import { timeModels } from '../timing/whole-model-timing.js';
 import { activationOf, type ComputeDecision, type ComputeLayer, planCompute } from './compute-plan.js';
-import { type EmbeddingLookup, embeddingLookup } from './embedding-tables.js';
 import { bytesSaved, Int8Weight } from './int8-weights.js';
 import { rewriteDense, rewriteEmbedding, rewriteLstm } from './integer-rewriting.js';
 import { type ProductGroup, productGroups } from './product-groups.js';

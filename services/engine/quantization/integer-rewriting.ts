@@ -1,8 +1,8 @@
 /** Puts the integer form of a layer in the place of its float node: products, recurrent layers, table lookups. */
 import { attributeOf, float32Tensor, float32Values, type Node, type Value } from '../ir/index.js';
 import type { Bias, DenseLayer } from '../layers/dense-layers.js';
+import type { EmbeddingLookup } from '../layers/embedding-tables.js';
 import type { WeightStore } from '../layers/weight-store.js';
-import type { EmbeddingLookup } from './embedding-tables.js';
 import type { Int8Weight } from './int8-weights.js';
 import type { LstmLayer } from './recurrent-layers.js';
 

@@ -1,11 +1,11 @@
 /** What stays in float keeps its weights in int8 all the same: the runtime widens them once, when it loads the model. */
 import { float32Values, graphsWithin, type Model, type Node } from '../../ir/index.js';
 import { denseLayer } from '../../layers/dense-layers.js';
+import { embeddingLookup } from '../../layers/embedding-tables.js';
 import { allFinite } from '../../layers/finite-values.js';
 import { nameMatcher } from '../../layers/name-patterns.js';
 import { type Constant, reportName, WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
-import { embeddingLookup } from '../embedding-tables.js';
 import { bytesSaved, Int8Weight } from '../int8-weights.js';
 import { rewriteEmbedding } from '../integer-rewriting.js';
 import { storeLowBit } from '../weight-storage/index.js';

@@ -1,9 +1,9 @@
 /** Finds the weights that can be held in blocks, with every layer that reads them, and says of the others why they are left. */
 import { graphsWithin, type Model, type Node } from '../../ir/index.js';
 import { type DenseLayer, denseLayer } from '../../layers/dense-layers.js';
+import { type EmbeddingLookup, embeddingLookup } from '../../layers/embedding-tables.js';
 import { nameMatcher } from '../../layers/name-patterns.js';
 import { type Constant, reportName, type WeightStore } from '../../layers/weight-store.js';
-import { type EmbeddingLookup, embeddingLookup } from '../embedding-tables.js';
 import type { WeightOnlyOptions } from './options.js';
 
 export type BlockLayer = DenseLayer | EmbeddingLookup;

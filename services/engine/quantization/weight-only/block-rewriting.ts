@@ -1,8 +1,8 @@
 /** Puts the blocked form of a layer in the place of its float node: MatMulNBits for products, GatherBlockQuantized for lookups. */
 import { attributeOf } from '../../ir/index.js';
 import type { DenseLayer } from '../../layers/dense-layers.js';
+import type { EmbeddingLookup } from '../../layers/embedding-tables.js';
 import type { WeightStore } from '../../layers/weight-store.js';
-import type { EmbeddingLookup } from '../embedding-tables.js';
 import { biasInput, replaceNodes } from '../integer-rewriting.js';
 import type { BlockedConstant } from './blocked-constant.js';
 

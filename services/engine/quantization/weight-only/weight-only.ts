@@ -2,13 +2,13 @@
 import { EngineError } from '../../engine-errors.js';
 import { cloneModel, type Model, type Node } from '../../ir/index.js';
 import type { DenseLayer } from '../../layers/dense-layers.js';
+import { endsOf } from '../../layers/end-layers.js';
 import { reportName, WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
 import { upgradeOpset } from '../../passes/opset-upgrade.js';
 import { runsOnTarget } from '../../timing/target-machine.js';
 import { timeModels } from '../../timing/whole-model-timing.js';
 import { type LowBitOptions, storeLowBit } from '../weight-storage/index.js';
-import { endsOf } from '../weight-storage/stored-layers.js';
 import { scaleActivations } from './activation-scaling.js';
 import { OPSET_OF_BLOCKS } from './block-dequantization.js';
 import { type BlockLayers, findBlockLayers, type SharedWeight } from './block-layers.js';

@@ -1,11 +1,12 @@
 /** Which weights are stored in how many bits: layers are found, weights shared by several are taken once, the rest gets a reason. */
 import { graphsWithin, type Model, type Node } from '../../ir/index.js';
 import { type ChannelLayout, channelCount, channelLayout } from '../../layers/channel-layout.js';
+import { endsOf } from '../../layers/end-layers.js';
 import { nameMatcher } from '../../layers/name-patterns.js';
 import { type Constant, reportName, type WeightStore } from '../../layers/weight-store.js';
 import type { LowBitOptions } from './options.js';
 import { packedBytes } from './packed-codes.js';
-import { endsOf, type StoredLayer, storedLayer } from './stored-layers.js';
+import { type StoredLayer, storedLayer } from './stored-layers.js';
 import type { StoredBits } from './stored-weight.js';
 
 export interface PlannedWeight {

@@ -1,5 +1,5 @@
 /** Recognises the layers whose weights can be stored in few bits, and says of the others why they are left. */
-import { elementCount, float32Values, type Graph, type Node } from '../../ir/index.js';
+import { elementCount, float32Values, type Node } from '../../ir/index.js';
 import { allFinite } from '../../layers/finite-values.js';
 import { type Constant, reportName, type WeightStore } from '../../layers/weight-store.js';
 
@@ -46,23 +46,4 @@ function weightObstacle({ tensor, value }: Constant, node: Node, index: number, 
   if (store.isGraphOutput(value)) return `its weight "${value.name}" is also an output of the graph`;
   const stranger = value.uses.find((use) => use.node.opType !== node.opType || use.index !== index);
   return stranger ? `its weight is also needed in float32 by ${stranger.node.opType} ${reportName(stranger.node)}` : undefined;
-}
-
-/** Layers that hold most of a model's weights, whichever method stores them: first and last of these are the ends. */
-const layerOperators: ReadonlySet<string> = new Set([...Object.keys(weightInputs), 'MatMul', 'Gemm', 'MatMulNBits']);
-
-/** The first and the last layer with constant weights; where branches or bodies hold them, those of each. */
-export function endsOf(graph: Graph, store: WeightStore): ReadonlySet<Node> {
-  const isLayer = (node: Node): boolean =>
-    layerOperators.has(node.opType) && node.inputs.slice(1).some((input) => store.constant(input) !== undefined);
-  const found = (order: readonly Node[], below: (subgraph: Graph) => Node[]): Node[] => {
-    for (const node of order) {
-      const layers = isLayer(node) ? [node] : node.subgraphs.flatMap(below);
-      if (layers.length > 0) return layers;
-    }
-    return [];
-  };
-  const first = (within: Graph): Node[] => found(within.nodes, first);
-  const last = (within: Graph): Node[] => found([...within.nodes].reverse(), last);
-  return new Set([...first(graph), ...last(graph)]);
 }

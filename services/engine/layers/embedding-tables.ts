@@ -1,7 +1,7 @@
 /** Recognises Gather nodes that look rows up in a large constant table, and says of the others why they are left. */
 import { elementCount, float32Values, intAttribute, type Node, type Value } from '../ir/index.js';
-import { allFinite } from '../layers/finite-values.js';
-import type { Constant, WeightStore } from '../layers/weight-store.js';
+import { allFinite } from './finite-values.js';
+import type { Constant, WeightStore } from './weight-store.js';
 
 export interface EmbeddingLookup {
   readonly kind: 'embedding';
