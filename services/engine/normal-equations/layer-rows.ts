@@ -20,6 +20,19 @@ export interface RowLayer {
   readonly depth: number;
   /** Absent for MatMul. */
   readonly window?: ConvolutionWindow;
+  /** The activation is the output Y of a recurrent layer, the rows are its states: [group, depth, rows] with its directions as groups. */
+  readonly states?: RecurrentStates;
+}
+
+/** How the states lie in Y: [steps, directions, batch, hidden], or [batch, steps, directions, hidden] with the batch first. */
+export interface RecurrentStates {
+  readonly directions: number;
+  readonly batchFirst: boolean;
+}
+
+/** Parts of the outputs that are multiplied with different rows. */
+export function groupsOf({ window, states }: RowLayer): number {
+  return window?.group ?? states?.directions ?? 1;
 }
 
 /** The walk of a Conv or ConvTranspose with a weight of these dims, [O, I/g, ...kernel] or [I, O/g, ...kernel]. */
@@ -32,13 +45,13 @@ export function convolutionWindow(node: Node, weightDims: readonly number[]): Co
 }
 
 /** Layers with one signature have the same rows. */
-export function rowSignature({ activation, window }: RowLayer): string {
+export function rowSignature({ activation, window, states }: RowLayer): string {
   const attributes = Object.entries(window?.attributes ?? {}).map(([name, { kind, ...rest }]) => [
     name,
     kind,
     'value' in rest ? String(rest.value) : '',
   ]);
-  return JSON.stringify([activation, window && { ...window, attributes }]);
+  return JSON.stringify([activation, window && { ...window, attributes }, states]);
 }
 
 /**
@@ -46,7 +59,9 @@ export function rowSignature({ activation, window }: RowLayer): string {
  * and weights that copy one position of the window each, it walks as the layer does, whatever its strides, pads and dilations.
  * The channels of its output are in the order of the flattened weight of one output, [I/g, ...kernel].
  */
-export function layerRows(probe: ProbeGraph, activation: Value, { depth, window }: RowLayer): Value {
+export function layerRows(probe: ProbeGraph, activation: Value, { depth, window, states }: RowLayer): Value {
+  if (states)
+    return probe.reshape(probe.transpose(activation, states.batchFirst ? [2, 3, 0, 1] : [1, 3, 0, 2]), [states.directions, depth, -1]);
   if (!window) return probe.transpose(probe.reshape(activation, [1, -1, depth]), [0, 2, 1]);
   const { channels, kernel, group } = window;
   const copies = windowCopies(channels, kernel);

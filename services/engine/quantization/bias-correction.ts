@@ -2,8 +2,8 @@
 import { float32Tensor, float32Values, floatAttribute, integerValues, type Model, type Node, type Tensor, type Use } from '../ir/index.js';
 import type { WeightStore } from '../layers/weight-store.js';
 import type { MethodContext, RunSource } from '../method.js';
-import { runAll } from '../normal-equations/gram-matrices.js';
 import { ProbeGraph } from '../normal-equations/probe-graph.js';
+import { runAll } from '../normal-equations/row-sums.js';
 
 export interface MeanTensor {
   /** Name of a float32 value of the main graph. */
