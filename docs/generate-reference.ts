@@ -50,12 +50,17 @@ interface OptionSchema {
   readonly type?: string;
   readonly enum?: readonly string[];
   readonly description?: string;
-  readonly items?: OptionSchema;
+  /** Those of a tuple one by one. */
+  readonly items?: OptionSchema | readonly OptionSchema[];
+  readonly anyOf?: readonly OptionSchema[];
 }
 
 function typeOf(schema: OptionSchema): string {
   if (schema.enum) return schema.enum.map(code).join(', ');
-  return schema.type === 'array' && schema.items ? `list of: ${typeOf(schema.items)}` : (schema.type ?? '');
+  if (schema.anyOf) return schema.anyOf.map(typeOf).join(' or ');
+  const { items } = schema;
+  if (schema.type !== 'array' || !items) return schema.type ?? '';
+  return 'length' in items ? `[${items.map(typeOf).join(', ')}]` : `list of: ${typeOf(items)}`;
 }
 
 function methodsPage(): string {

@@ -204,6 +204,69 @@ const repairQdq = Type.Object(
   strict,
 );
 
+const zeroPattern = Type.Union(
+  [
+    Type.String({ pattern: '^(unstructured|[1-9][0-9]{0,3}:[1-9][0-9]{0,3})$' }),
+    Type.Tuple([Type.Integer({ minimum: 1, maximum: 4096 }), Type.Integer({ minimum: 1, maximum: 4096 })]),
+  ],
+  {
+    description:
+      "'unstructured' (default): anywhere; 'N:M' such as '2:4': at most N of each M consecutive inputs of an output stay; [outputs, inputs]: blocks as a whole.",
+  },
+);
+const zeroShare = (what: string) => Type.Number({ minimum: 0, exclusiveMaximum: 1, description: what });
+
+const layerSparsity = Type.Object(
+  {
+    nodes: nodeNames('Names of layers.'),
+    sparsity: Type.Optional(zeroShare('Fraction of their weights that become zero; 0 leaves them as they are.')),
+    pattern: Type.Optional(zeroPattern),
+  },
+  { ...strict, description: 'A rule for chosen layers; later rules win.' },
+);
+
+const sparsity = Type.Object(
+  {
+    method: Type.Literal('sparsity'),
+    sparsity: Type.Optional(
+      zeroShare("Fraction of the weights that become zero. Default 0.5; not with 'N:M', which says how many it makes zero."),
+    ),
+    pattern: Type.Optional(zeroPattern),
+    criterion: Type.Optional(
+      Type.Enum(['magnitude', 'wanda', 'sparsegpt'], {
+        description:
+          "Which weights: the smallest, those with the smallest products with their inputs, or those that cost the outputs least when the others make up for them. Default 'sparsegpt' with samples, 'magnitude' without.",
+      }),
+    ),
+    allocation: Type.Optional(
+      Type.Enum(['uniform', 'global', 'lamp', 'erk'], {
+        description:
+          'How the zeros are divided among the layers: alike (default), by the magnitudes of all weights, by their share of the layer (LAMP), or by the shapes of the layers (Erdos-Renyi kernel).',
+      }),
+    ),
+    layers: Type.Optional(Type.Array(layerSparsity, { maxItems: 1000, description: 'Rules for chosen layers.' })),
+    op_types: Type.Optional(
+      Type.Array(Type.String({ minLength: 1 }), { uniqueItems: true, minItems: 1, description: 'Operators to prune; all when absent.' }),
+    ),
+    exclude: Type.Optional(nodeNames('Nodes to leave dense, by name.')),
+    embeddings: Type.Optional(Type.Boolean({ description: 'Prune embedding tables, too. Default false.' })),
+    protect_ends: Type.Optional(Type.Boolean({ description: 'The first and the last layer stay dense. Default true.' })),
+    schedule: Type.Optional(
+      Type.Object(
+        {
+          steps: Type.Integer({ minimum: 1, maximum: 64, description: 'Steps in which the zeros come.' }),
+          kind: Type.Optional(Type.Enum(['cubic', 'linear'], { description: "Default 'cubic': most of them at first." })),
+        },
+        { ...strict, description: 'Zeros in steps, the inputs of the layers seen anew for each; changes nothing for magnitude.' },
+      ),
+    ),
+    min_sqnr_db: Type.Optional(
+      Type.Number({ description: 'Layers return to dense until the outputs on the calibration samples have this signal to noise ratio.' }),
+    ),
+  },
+  strict,
+);
+
 export const CompressionStep = Type.Union([
   cleanUp,
   dynamicInt8,
@@ -213,6 +276,7 @@ export const CompressionStep = Type.Union([
   float16Storage,
   float16,
   repairQdq,
+  sparsity,
 ]);
 export type CompressionStep = Static<typeof CompressionStep>;
 
@@ -300,6 +364,13 @@ export const methods = {
     needs: [],
     schema: repairQdq,
   },
+  sparsity: {
+    title: 'Sparsity',
+    description:
+      'Zeros in the weights: unstructured, N:M or in blocks, by magnitude, Wanda or SparseGPT. Smaller files once they are compressed; onnxruntime has no sparse kernels, so no speed.',
+    needs: [],
+    schema: sparsity,
+  },
   'float16-storage': {
     title: 'float16 storage',
     description: 'Weights stored as float16 and widened when the model loads: half the file, unchanged speed.',
@@ -318,6 +389,7 @@ export const presets = {
   float16: { steps: [{ method: 'float16' }] },
   'repair-qdq': { steps: [{ method: 'repair-qdq' }] },
   'float16-storage': { steps: [{ method: 'float16-storage' }] },
+  sparsity: { steps: [{ method: 'sparsity' }] },
 } as const satisfies Record<string, CompressionRecipe>;
 
 export type PresetName = keyof typeof presets;

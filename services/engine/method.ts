@@ -52,6 +52,9 @@ export interface LayerReport {
   /** Bytes of its weights before and after, scales and zero points included. */
   readonly bytes_before?: number;
   readonly bytes_after?: number;
+  /** Weights that are not zero, before and after. */
+  readonly nonzeros_before?: number;
+  readonly nonzeros_after?: number;
   /** 10 log10(sum y^2 / sum (y - y')^2) of its output with float inputs (only this layer quantized), in dB. */
   readonly sqnr_local_db?: number;
   /** The same with everything before it quantized, too. */

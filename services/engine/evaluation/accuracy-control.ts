@@ -1,4 +1,4 @@
-/** Accuracy control: quantized units return to float, the most harmful first, until a bound on the loss holds. */
+/** Accuracy control: units that a method changed return to what they were, the most harmful first, until a bound on the loss holds. */
 import type { Model } from '../ir/index.js';
 
 /** What is quantized or reverted as one, for example a layer with the tensors that it alone reads. */
@@ -87,7 +87,7 @@ class AccuracySearch {
   private async attempt(reverted: readonly string[], tolerated: readonly string[]): Promise<Trial> {
     const { units, signal, progress } = this.request;
     signal.throwIfAborted();
-    progress(this.trials / (this.trials + units.length + 1), `${reverted.length} of ${units.length} units in float`);
+    progress(this.trials / (this.trials + units.length + 1), `${reverted.length} of ${units.length} units returned`);
     const model = await this.request.build(new Set(reverted));
     const score = await this.request.score(model);
     this.trials += 1;

@@ -33,7 +33,9 @@ export function channelLayout(node: Node, dims: readonly number[]): ChannelLayou
 /** A matrix whose `reductionAxis` products sum over: [K, N] for 0, [N, K] for 1. */
 export function matrixLayout(reductionAxis: 0 | 1, [first = 1, second = 1]: readonly number[]): ChannelLayout {
   const single = { before: 1, inner: 1, groups: 1 };
-  return reductionAxis === 1 ? { ...single, outer: first, behind: second } : { ...single, outer: 1, before: first, inner: second, behind: 1 };
+  return reductionAxis === 1
+    ? { ...single, outer: first, behind: second }
+    : { ...single, outer: 1, before: first, inner: second, behind: 1 };
 }
 
 export function channelCount({ outer, inner }: ChannelLayout): number {

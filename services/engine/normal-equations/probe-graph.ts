@@ -40,9 +40,11 @@ export class ProbeGraph {
     return this.values.get(name);
   }
 
-  node(opType: string, inputs: readonly Value[], attributes: Readonly<Record<string, Attribute>> = {}): Value {
+  /** The one output that the new node makes, at position `at`: those before it are omitted. */
+  node(opType: string, inputs: readonly (Value | null)[], attributes: Readonly<Record<string, Attribute>> = {}, at = 0): Value {
     const output = new Value(this.names.valueName('probe'));
-    this.model.graph.append(new Node({ opType, name: this.names.nodeName('probe'), inputs, outputs: [output], attributes }));
+    const outputs = [...Array<null>(at).fill(null), output];
+    this.model.graph.append(new Node({ opType, name: this.names.nodeName('probe'), inputs, outputs, attributes }));
     return output;
   }
 

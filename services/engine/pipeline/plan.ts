@@ -8,6 +8,7 @@ import type {
   StaticInt8Options,
   WeightOnlyOptions,
 } from '../quantization/index.js';
+import type { SparsityOptions } from '../sparsity/index.js';
 
 export interface CleanUpStep {
   readonly method: 'clean-up';
@@ -49,6 +50,10 @@ export interface RepairQdqStep extends RepairQdqOptions {
   readonly method: 'repair-qdq';
 }
 
+export interface SparsityStep extends SparsityOptions {
+  readonly method: 'sparsity';
+}
+
 export type CompressionStep =
   | CleanUpStep
   | DynamicInt8Step
@@ -57,7 +62,8 @@ export type CompressionStep =
   | MixedPrecisionStep
   | Float16StorageStep
   | Float16Step
-  | RepairQdqStep;
+  | RepairQdqStep
+  | SparsityStep;
 export type MethodName = CompressionStep['method'];
 
 export type MetricName = 'top1' | 'top5' | 'mse' | 'mae';

@@ -1,0 +1,100 @@
+/** Returns weights to dense until the loss that the recipe allows is kept. */
+import { controlAccuracy } from '../evaluation/accuracy-control.js';
+import { layerSensitivity } from '../evaluation/layer-sensitivity.js';
+import { lossBound } from '../evaluation/loss-bound.js';
+import { openSwitchable } from '../evaluation/switchable-model.js';
+import { cloneModel, float32Tensor, float32Values, type Model } from '../ir/index.js';
+import { WeightStore } from '../layers/weight-store.js';
+import type { MethodContext } from '../method.js';
+import type { PlannedWeight } from './plan.js';
+import type { PrunedMatrix } from './prune-matrix.js';
+
+export type PrunedWeights = ReadonlyMap<PlannedWeight, PrunedMatrix>;
+
+export interface BoundedWeights {
+  readonly pruned: PrunedWeights;
+  /** Weights that returned to dense, with the reason for the report. */
+  readonly reverted: ReadonlyMap<PlannedWeight, string>;
+  readonly warnings: readonly string[];
+}
+
+/** Samples of the ranking of layers. */
+const RANKED_SAMPLES = 16;
+
+/** The weights less those that must return. Without a bound, or when it holds at once, all of them. */
+export async function boundSparsity(
+  { model, pruned, leastSqnr }: { readonly model: Model; readonly pruned: PrunedWeights; readonly leastSqnr: number | undefined },
+  context: MethodContext,
+): Promise<BoundedWeights> {
+  const bound = lossBound(model, leastSqnr, context);
+  if (!bound) return { pruned, reverted: new Map(), warnings: [] };
+  const idOf = ({ position }: PlannedWeight): string => String(position);
+  const without = (ids: ReadonlySet<string>): PrunedWeights => new Map([...pruned].filter(([weight]) => !ids.has(idOf(weight))));
+  const only = (ids: readonly string[]): PrunedWeights => new Map([...pruned].filter(([weight]) => ids.includes(idOf(weight))));
+  const result = await controlAccuracy({
+    units: [...pruned.keys()].map((weight) => ({ id: idOf(weight) })),
+    build: async (reverted) => withPruned(model, without(reverted)),
+    score: bound.score,
+    limit: bound.limit,
+    rank: async (ids) => (await rankedByNoise(model, only(ids), context)).map(idOf),
+    signal: context.signal,
+    progress: (fraction, message) => context.progress(fraction, message),
+  });
+  const reason = `returned to dense to keep ${bound.words}`;
+  return {
+    pruned: without(new Set(result.reverted)),
+    reverted: new Map([...only(result.reverted).keys()].map((weight) => [weight, reason])),
+    warnings: result.met
+      ? []
+      : [`accuracy: ${bound.words} cannot be kept by returning layers to dense; the best model found is ${bound.tell(result.score)}.`],
+  };
+}
+
+/** A copy of the model with the pruned weights. */
+export function withPruned(model: Model, pruned: PrunedWeights): Model {
+  const copy = cloneModel(model);
+  writePruned(new WeightStore(copy), pruned);
+  return copy;
+}
+
+/** Writes the pruned weights into the model that they were found in, or a copy of it. */
+export function writePruned(store: WeightStore, pruned: PrunedWeights): void {
+  const constants = store.all();
+  for (const [{ position }, { values }] of pruned) {
+    const constant = constants[position];
+    if (constant) store.replace(constant, float32Tensor(constant.tensor.dims, values));
+  }
+}
+
+/** The weight that alone brings most noise to the outputs first; where that cannot be measured, the one that lost most of itself. */
+async function rankedByNoise(model: Model, pruned: PrunedWeights, context: MethodContext): Promise<PlannedWeight[]> {
+  const { calibration } = context;
+  const byName = new Map([...pruned.keys()].map((weight) => [weight.constant.value.name, weight]));
+  if (!calibration || byName.size < pruned.size) {
+    const lost = [...pruned].map(([weight, { values }]) => ({ weight, share: lostShare(float32Values(weight.constant.tensor), values) }));
+    return lost.sort((a, b) => b.share - a.share).map(({ weight }) => weight);
+  }
+  const sites = [...pruned].map(([{ constant }, { values }]) => {
+    const { name } = constant.value;
+    return { id: name, alternatives: [{ weights: [{ value: name, quantized: values }] }] };
+  });
+  const switchable = await openSwitchable(model, sites, context);
+  try {
+    const quiet = { signal: context.signal, progress: () => undefined };
+    const samples = { source: calibration, limit: RANKED_SAMPLES };
+    const ranking = await layerSensitivity(switchable, sites, { samples, context: quiet });
+    return ranking.flatMap(({ site }) => byName.get(site) ?? []);
+  } finally {
+    await switchable.close();
+  }
+}
+
+/** sum (w - w')^2 / sum w^2 */
+function lostShare(before: Float32Array, after: Float32Array): number {
+  let [lost, whole] = [0, 0];
+  for (const [at, value] of before.entries()) {
+    lost += (value - (after[at] ?? 0)) ** 2;
+    whole += value ** 2;
+  }
+  return whole === 0 ? 0 : lost / whole;
+}
