@@ -1,6 +1,7 @@
 /** Decides by measured kernel times which units compute on codes: the division into float and integer that costs least. */
 import type { Value } from '../../ir/index.js';
 import type { KernelTime } from '../../runtime/execution-session.js';
+import { profilerOverhead, timesByName } from '../../timing/kernel-times.js';
 import type { IntegerUnit } from './integer-units.js';
 import { FlowNetwork } from './minimum-cut.js';
 
@@ -78,22 +79,6 @@ function addConversionToFloat(network: FlowNetwork, { readers, producer, cost }:
   const all = network.vertex();
   network.arc(producer, all, cost);
   for (const reader of readers) network.arc(all, reader, FORBIDDEN);
-}
-
-/** What the profiler itself adds to every event: no kernel takes less than nothing, so the cheapest event bounds it. */
-function profilerOverhead(times: readonly KernelTime[]): number {
-  return times.reduce((least, { microseconds }) => Math.min(least, microseconds), Number.POSITIVE_INFINITY);
-}
-
-/** Kernel times by the names of the model: the runtime adds "_nchwc", "_token_7" and "fused " to what it rewrites. */
-export function timesByName(times: readonly KernelTime[]): Map<string, number> {
-  const overhead = times.length > 0 ? profilerOverhead(times) - 1 : 0;
-  const byName = new Map<string, number>();
-  for (const { node, microseconds } of times) {
-    const name = node.replace(/^fused /, '').replace(/(_nchwc|_nhwc|_token_\d+)+$/, '');
-    byName.set(name, (byName.get(name) ?? 0) + Math.max(0, microseconds - overhead));
-  }
-  return byName;
 }
 
 /** Times of each unit, from a profile of the float model and one of the model with all units on codes. */

@@ -1,5 +1,7 @@
 /** How large the file of a model will be, without writing it: the constants exactly, names and structure to a few percent. */
-import { type Attribute, allGraphs, type Graph, type Model, type Node, type Tensor, type Value } from '../../ir/index.js';
+import type { Attribute, Graph, Model, Node, Value } from './graph.js';
+import type { Tensor } from './tensor.js';
+import { allGraphs } from './traversal.js';
 
 /** Tag and length of a protobuf field; a field of a message that is short. */
 const FIELD_BYTES = 2;

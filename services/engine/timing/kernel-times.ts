@@ -1,0 +1,18 @@
+/** Times of kernels by the names that nodes have in the model, whatever the runtime made of them. */
+import type { KernelTime } from '../runtime/execution-session.js';
+
+/** What the profiler itself adds to every event: no kernel takes less than nothing, so the cheapest event bounds it. */
+export function profilerOverhead(times: readonly KernelTime[]): number {
+  return times.reduce((least, { microseconds }) => Math.min(least, microseconds), Number.POSITIVE_INFINITY);
+}
+
+/** Kernel times by the names of the model: the runtime adds "_nchwc", "_token_7" and "fused " to what it rewrites. */
+export function timesByName(times: readonly KernelTime[]): Map<string, number> {
+  const overhead = times.length > 0 ? profilerOverhead(times) - 1 : 0;
+  const byName = new Map<string, number>();
+  for (const { node, microseconds } of times) {
+    const name = node.replace(/^fused /, '').replace(/(_nchwc|_nhwc|_token_\d+)+$/, '');
+    byName.set(name, (byName.get(name) ?? 0) + Math.max(0, microseconds - overhead));
+  }
+  return byName;
+}
