@@ -1,9 +1,10 @@
 /** Everything that can be told of a model file: its structure, and with the runtime its multiply-accumulates. */
 
 import { EngineError } from '../engine-errors.js';
-import { countMacs, inspectModel, type ModelInspection } from '../inspection/index.js';
+import { inspectModel, type ModelInspection } from '../inspection/index.js';
 import type { Model, Tensor } from '../ir/index.js';
 import { decodeModelFile } from '../onnx/index.js';
+import { countMacs } from '../ops/index.js';
 import { describeCpu } from '../runtime/cpu.js';
 import { declaredInputs } from '../runtime/graph-interface.js';
 import { inferStaticShapes, observeShapes } from '../runtime/observe-shapes.js';

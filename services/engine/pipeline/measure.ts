@@ -1,8 +1,8 @@
 /** Measures source and artifact side by side: interleaved latency, fidelity, task metrics, multiply-accumulates, fusion. */
 import type { Evaluation } from '../evaluation/evaluate-models.js';
 import { evaluateModels } from '../evaluation/evaluate-models.js';
-import { countMacs } from '../inspection/index.js';
 import type { Model, Tensor } from '../ir/index.js';
+import { countMacs } from '../ops/index.js';
 import { type Latency, measureLatencies } from '../runtime/benchmark.js';
 import { type FusionReport, reportFusion } from '../runtime/fusion-report.js';
 import { observeShapes } from '../runtime/observe-shapes.js';

@@ -1,7 +1,7 @@
 /** Multiply-accumulate operations of a model for given shapes; what cannot be counted is named, not guessed. */
 import { type Graph, graphAttribute, type Model, type Node, type Tensor, type Value } from '../ir/index.js';
-import { type OperatorCategory, operatorTraits } from '../ops/index.js';
 import { type MacFormula, macFormulas } from './mac-formulas.js';
+import { type OperatorCategory, operatorTraits } from './operator-set.js';
 
 export interface NodeMacs {
   /** Name of the node, or of its first output when it has none. */

@@ -1,8 +1,8 @@
 /** MAC counts against counting by hand: the loops of each operator, one multiplication at a time. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { countMacs } from '../../../../services/engine/inspection/index.js';
 import { type Attribute, attributeOf, float32Tensor, Graph, Model, Node, type Shape, Value } from '../../../../services/engine/ir/index.js';
+import { countMacs } from '../../../../services/engine/ops/index.js';
 
 interface NodeUnderTest {
   readonly op: string;
