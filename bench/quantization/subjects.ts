@@ -61,7 +61,11 @@ type Scaling = (byte: number, position: number) => number;
 
 const f32 = Math.fround;
 const unit: Scaling = (byte) => f32(byte / 255);
-const mnistNormal: Scaling = (byte) => f32(f32(unit(byte, 0) - f32(0.1307)) / f32(0.3081));
+const normal =
+  (mean: number, deviation: number): Scaling =>
+  (byte) =>
+    f32(f32(unit(byte, 0) - f32(mean)) / f32(deviation));
+const mnistNormal = normal(0.1307, 0.3081);
 const cifarNormal =
   (deviations: readonly number[]): Scaling =>
   (byte, position) => {
@@ -99,7 +103,7 @@ const mnist: Splits = { train: () => idx('mnist', 'train12k'), test: () => idx('
 const fashion: Splits = { train: () => idx('fashion-mnist', 'train20k'), test: () => idx('fashion-mnist', 't10k') };
 const cifar10: Splits = { train: () => cifar('train_2000.bin.gz'), test: () => cifar('test_2000.bin.gz') };
 
-type SubjectName = 'mlp' | 'mnistcnn' | 'fcnn' | 'resnet2b' | 'marabou' | 'vit' | 'espcn' | 'yolox';
+type SubjectName = 'resnet8' | 'mlp' | 'mnistcnn' | 'fcnn' | 'resnet2b' | 'marabou' | 'vit' | 'espcn' | 'yolox';
 
 interface Classifier extends Preprocessing {
   readonly name: SubjectName;
@@ -207,3 +211,13 @@ export const subjects: readonly Subject[] = [
     prepare: (path) => letterboxBgr(readPicture(path), 416),
   }),
 ];
+
+/** Trained for the benchmarks of pruning; not among the models that quantization is asked for. */
+export const resnet8 = classifier({
+  name: 'resnet8',
+  model: 'fashion-mnist/models/resnet8.onnx',
+  input: 'input',
+  splits: fashion,
+  ...grey,
+  scaling: normal(0.286, 0.353),
+});

@@ -9,6 +9,7 @@ export function compressionSummary(report: CompressionReport): string {
   const rows: (readonly string[])[] = [
     ['', 'source', 'artifact', ''],
     ['size', formatBytes(source.bytes), formatBytes(artifact.bytes), `${significant(report.size_ratio)}x smaller`],
+    ...packedRow(report),
     ['latency, median', formatMilliseconds(source.latency_ms), formatMilliseconds(artifact.latency_ms), speedupText(report.speedup)],
     ['parameters', formatCount(source.parameters), formatCount(artifact.parameters), ''],
     ['nodes', formatCount(source.nodes), formatCount(artifact.nodes), ''],
@@ -22,6 +23,13 @@ export function compressionSummary(report: CompressionReport): string {
     ...gateLines(report),
     ...report.warnings.map((text) => `warning: ${text}`),
   ].join('\n');
+}
+
+/** What zeros are worth shows only once the files are packed. */
+function packedRow({ source, artifact }: CompressionReport): Row[] {
+  const [before, after] = [source.compressed_bytes, artifact.compressed_bytes];
+  if (before === null || after === null) return [];
+  return [['size, gzip', formatBytes(before), formatBytes(after), `${significant(before / after)}x smaller`]];
 }
 
 function speedupText(speedup: number | null): string {

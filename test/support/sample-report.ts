@@ -42,6 +42,7 @@ export function sampleLayer(index: number, over: Partial<LayerReport> = {}): Lay
 const measurement: ModelMeasurement = {
   sha256: '5f2b'.repeat(16),
   bytes: 3_661_204,
+  compressed_bytes: 3_391_870,
   parameters: 914_826,
   nodes: 31,
   macs: 41_287_680,
@@ -67,6 +68,7 @@ export function sampleReport(over: Partial<CompressionReport> = {}): Compression
       ...measurement,
       sha256: 'a90c'.repeat(16),
       bytes: 939_120,
+      compressed_bytes: 812_400,
       nodes: 58,
       latency_ms: 0.3302,
       p90_ms: 0.3517,

@@ -13,6 +13,7 @@ import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
 import { accuracyJudge } from './accuracy-judge.js';
 import { openCalibrationCache } from './calibration-cache.js';
+import { compressedBytes } from './compressed-size.js';
 import { describeEnvironment } from './environment.js';
 import { datasetSource, type EvaluationSource, generatedSource } from './evaluation-source.js';
 import { renderHtmlReport } from './html-report.js';
@@ -121,10 +122,11 @@ async function run(work: Work): Promise<CompressResult> {
       progress: (fraction, message) => meter.within(fraction, message),
     });
     meter.begin('report', 'writing the report');
+    const packed = await Promise.all([sourceFiles, artifactFiles].map((files) => compressedBytes(files, signal)));
     const report = buildReport({
       plan: request.plan,
-      source: { files: sourceFiles, model: source, inspection: inspectModel(source) },
-      artifact: { files: artifactFiles, model: written, inspection: inspectModel(written) },
+      source: { files: sourceFiles, compressedBytes: packed[0] ?? null, model: source, inspection: inspectModel(source) },
+      artifact: { files: artifactFiles, compressedBytes: packed[1] ?? null, model: written, inspection: inspectModel(written) },
       samples: checked.samples,
       measurements,
       outcomes,

@@ -20,6 +20,8 @@ export interface ModelMeasurement {
   readonly sha256: string;
   /** Model file and external data together. */
   readonly bytes: number;
+  /** The same files packed by gzip: what zeros and repetitions are worth. null for models above 256 MiB. */
+  readonly compressed_bytes: number | null;
   readonly parameters: number;
   readonly nodes: number;
   /** Multiply-accumulates of one run on the inputs that the latency was measured with. */
@@ -92,6 +94,7 @@ export interface CompressionReport {
 
 interface ReportedModel {
   readonly files: ModelFiles;
+  readonly compressedBytes: number | null;
   readonly model: Model;
   readonly inspection: ModelInspection;
 }
@@ -165,12 +168,13 @@ function saturationOf(model: Model): SaturationSummary {
 }
 
 function measured(
-  { files, inspection }: ReportedModel,
+  { files, compressedBytes, inspection }: ReportedModel,
   { latency, macs, metrics }: { latency: Latency; macs: number | null; metrics: Metrics | null },
 ): ModelMeasurement {
   return {
     sha256: files.sha256,
     bytes: files.bytes,
+    compressed_bytes: compressedBytes,
     parameters: inspection.parameters,
     nodes: inspection.nodes,
     macs,
@@ -185,7 +189,7 @@ function measured(
 const LOW_SQNR_DB = 15;
 
 function warningsOf(
-  { measurements, samples, environment, plan }: ReportParts,
+  { source, artifact, measurements, samples, environment, plan }: ReportParts,
   { speedup, sizeRatio }: { speedup: number; sizeRatio: number },
 ): string[] {
   const warnings: string[] = [];
@@ -195,6 +199,8 @@ function warningsOf(
     warnings.push('latency: the machine was busy while it was measured; the times and the speedup are not reliable.');
   }
   if (sizeRatio < 0.995) warnings.push(`size: the artifact is larger than the source (${(1 / sizeRatio).toFixed(2)} times).`);
+  if (source.compressedBytes === null || artifact.compressedBytes === null)
+    warnings.push('size: compressed_bytes is not measured for models above 256 MiB.');
   if (samples.inputs === 'generated')
     warnings.push('fidelity: measured on generated inputs; give a data set for numbers that stand for your data.');
   if (!samples.labelled) warnings.push('metrics: null, because no labels were given.');

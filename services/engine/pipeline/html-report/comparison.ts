@@ -37,9 +37,10 @@ function bars([source, artifact]: readonly [ModelMeasurement, ModelMeasurement],
 
 const rows: readonly {
   readonly title: string;
-  readonly field: 'p90_ms' | 'min_ms' | 'parameters' | 'nodes' | 'macs';
+  readonly field: 'compressed_bytes' | 'p90_ms' | 'min_ms' | 'parameters' | 'nodes' | 'macs';
   readonly format: Format;
 }[] = [
+  { title: 'size, packed by gzip', field: 'compressed_bytes', format: asBytes },
   { title: 'latency, 90 % of runs within', field: 'p90_ms', format: asMilliseconds },
   { title: 'latency, fastest run', field: 'min_ms', format: asMilliseconds },
   { title: 'parameters', field: 'parameters', format: asCount },

@@ -37,6 +37,7 @@ const columns: readonly Column[] = [
   { title: 'form', cell: ({ form }) => shortName(form, 60), words: true },
   { title: 'runs as', cell: kernelOf, words: true },
   pair('weights', ['bytes_before', 'bytes_after'], asBytes),
+  pair('not zero', ['nonzeros_before', 'nonzeros_after'], asCount),
   pair('SQNR alone → in all', ['sqnr_local_db', 'sqnr_db'], asDecibels),
   numeric('cosine', 'cosine', asCosine),
   {

@@ -87,7 +87,7 @@ test('every figure is the one that report.json has at the place it names, to the
 });
 
 test('what was not measured is absent: no figure, no zero, no NaN', () => {
-  const none = { latency_ms: null, p90_ms: null, min_ms: null, macs: null, metrics: null };
+  const none = { latency_ms: null, p90_ms: null, min_ms: null, macs: null, metrics: null, compressed_bytes: null };
   const { source, artifact, fidelity } = sampleReport();
   const report = sampleReport({
     source: { ...source, ...none },
