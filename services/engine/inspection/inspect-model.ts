@@ -1,17 +1,6 @@
 /** What a model is: interface, operators, weights, quantization. Reads no weights. */
-import {
-  allGraphs,
-  type DataType,
-  type Dimension,
-  dataTypes,
-  elementCount,
-  type Model,
-  type Node,
-  type Tensor,
-  type Value,
-  type ValueType,
-} from '../ir/index.js';
-import { isKnownDomain, operatorTraits } from '../ops/index.js';
+import { allGraphs, type DataType, type Dimension, elementCount, type Model, type Node, type Value, type ValueType } from '../ir/index.js';
+import { distinctTensors, isKnownDomain, operatorTraits, parameterCount } from '../ops/index.js';
 import { type QuantizationState, quantizationState } from './quantization-state.js';
 
 export interface ValueDescription {
@@ -66,7 +55,7 @@ export interface ModelInspection {
 export function inspectModel(model: Model, externalData: readonly string[] = []): ModelInspection {
   const graphs = [...allGraphs(model)];
   const nodes = graphs.flatMap((graph) => graph.nodes);
-  const weights = weightSummaries(model, nodes);
+  const weights = weightSummaries(model);
   const inspected = Object.values(weights);
   const functions = new Set(model.functions.map(({ domain, name }) => operatorName(domain, name)));
   const functionDomains = new Set(model.functions.map(({ domain }) => domain));
@@ -81,7 +70,7 @@ export function inspectModel(model: Model, externalData: readonly string[] = [])
     nodes: nodes.length,
     subgraphs: graphs.length - 1 - model.functions.length,
     operators: histogram(nodes),
-    parameters: parameterCount(model, nodes, weights),
+    parameters: parameterCount(model),
     weight_bytes: inspected.reduce((sum, { bytes }) => sum + bytes, 0),
     weights,
     quantization: quantizationState(model),
@@ -127,53 +116,12 @@ function histogram(nodes: readonly Node[]): Record<string, number> {
   return Object.fromEntries(listed([...counts].sort(([nameA, a], [nameB, b]) => b - a || (nameA < nameB ? -1 : 1))));
 }
 
-/** Every constant tensor of the model: initializers, sparse ones, and the tensors that nodes carry as attributes. */
-function* constantTensors(model: Model, nodes: readonly Node[]): Generator<Tensor> {
-  for (const graph of allGraphs(model)) {
-    yield* graph.initializers.values();
-    for (const { values, indices } of graph.sparseInitializers.values()) yield* [values, indices];
-  }
-  for (const node of nodes) {
-    for (const attribute of node.attributes.values()) {
-      if (attribute.kind === 'tensor') yield attribute.value;
-      else if (attribute.kind === 'tensors') yield* attribute.value;
-    }
-  }
-}
-
-function weightSummaries(model: Model, nodes: readonly Node[]): Partial<Record<DataType, WeightSummary>> {
+function weightSummaries(model: Model): Partial<Record<DataType, WeightSummary>> {
   const summaries: Partial<Record<DataType, WeightSummary>> = {};
-  const counted = new Set<Tensor['data']>();
-  for (const { dataType, dims, data, strings } of constantTensors(model, nodes)) {
-    // Tensors may share their bytes, as cloned functions do; stored once, counted once. Empty ones share nothing.
-    if (data.byteLength > 0 && counted.has(data)) continue;
-    counted.add(data);
+  for (const { dataType, dims, data, strings } of distinctTensors(model)) {
     const { tensors, elements, bytes } = summaries[dataType] ?? { tensors: 0, elements: 0, bytes: 0 };
     const textBytes = strings?.reduce((sum, text) => sum + text.byteLength, 0) ?? 0;
     summaries[dataType] = { tensors: tensors + 1, elements: elements + elementCount(dims), bytes: bytes + data.byteLength + textBytes };
   }
   return summaries;
-}
-
-const typesWithoutParameters: ReadonlySet<DataType> = new Set(['int64', 'bool', 'string']);
-
-function parameterCount(model: Model, nodes: readonly Node[], weights: Partial<Record<DataType, WeightSummary>>): number {
-  let count = 0;
-  for (const dataType of Object.keys(dataTypes) as DataType[]) {
-    if (!typesWithoutParameters.has(dataType)) count += weights[dataType]?.elements ?? 0;
-  }
-  // MatMulNBits packs 8 / bits weights into each uint8 element of its input B.
-  const constants = new Map([...allGraphs(model)].flatMap((graph) => [...graph.initializers]));
-  for (const node of nodes) {
-    const weight = node.opType === 'MatMulNBits' ? node.inputs[1] : null;
-    const packed = weight && constants.get(weight);
-    if (packed) count += elementCount(packed.dims) * (8 / packedBits(node) - 1);
-  }
-  return count;
-}
-
-/** 4 unless the node says otherwise; what it says was checked by nobody yet. */
-function packedBits(node: Node): number {
-  const bits = node.attributes.get('bits');
-  return bits?.kind === 'int' && (bits.value === 2n || bits.value === 8n) ? Number(bits.value) : 4;
 }
