@@ -267,6 +267,58 @@ const sparsity = Type.Object(
   strict,
 );
 
+const keptFraction = (what: string) =>
+  Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, description: `Fraction of the ${what} to keep.` }));
+
+const lowRank = Type.Object(
+  {
+    method: Type.Literal('low-rank'),
+    rank: Type.Optional(
+      Type.Enum(['energy', 'budget', 'evbmf'], {
+        description:
+          'How ranks are chosen: for each layer by the energy of its outputs that is kept (the default), for all layers together under a budget, or as many as are signal and not noise (variational Bayes).',
+      }),
+    ),
+    energy: Type.Optional(
+      Type.Number({
+        exclusiveMinimum: 0,
+        exclusiveMaximum: 1,
+        description: 'Share of the energy of the outputs of each layer to keep. Default 0.98.',
+      }),
+    ),
+    budget: Type.Optional(
+      Type.Object(
+        { macs: keptFraction('multiply-accumulates'), parameters: keptFraction('weights'), bytes: keptFraction('bytes of the file') },
+        { ...strict, minProperties: 1, maxProperties: 1 },
+      ),
+    ),
+    forms: Type.Optional(
+      Type.Array(Type.Enum(['svd', 'spatial-svd', 'tucker', 'cp']), {
+        uniqueItems: true,
+        minItems: 1,
+        description:
+          "Two factors for products and convolutions ('svd'); one convolution along each axis ('spatial-svd'); a convolution between fewer channels ('tucker'); depthwise ones ('cp'). The best is chosen for each layer. Default all but 'cp'.",
+      }),
+    ),
+    multiple_of: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1024, description: 'Ranks are multiples of this. Default 16; 8 for the target arm64.' }),
+    ),
+    activation_aware: Type.Optional(
+      Type.Boolean({
+        description:
+          'With samples: the factors that keep the outputs best, not the weights. Default true; when false, samples fit the last factor and the bias only.',
+      }),
+    ),
+    min_sqnr_db: Type.Optional(
+      Type.Number({
+        description: 'Layers return to full rank until the outputs on the calibration samples have this signal to noise ratio.',
+      }),
+    ),
+    exclude: Type.Optional(nodeNames('Nodes to leave as they are, by name.')),
+  },
+  strict,
+);
+
 export const CompressionStep = Type.Union([
   cleanUp,
   dynamicInt8,
@@ -276,6 +328,7 @@ export const CompressionStep = Type.Union([
   float16Storage,
   float16,
   repairQdq,
+  lowRank,
   sparsity,
 ]);
 export type CompressionStep = Static<typeof CompressionStep>;
@@ -364,6 +417,13 @@ export const methods = {
     needs: [],
     schema: repairQdq,
   },
+  'low-rank': {
+    title: 'Low-rank factors',
+    description:
+      'MatMul, Gemm and Conv as products of thin factors, where that loses little and this machine measures a gain: SVD (weighed by the inputs when samples are given), spatial SVD, Tucker-2, CP.',
+    needs: [],
+    schema: lowRank,
+  },
   sparsity: {
     title: 'Sparsity',
     description:
@@ -389,6 +449,7 @@ export const presets = {
   float16: { steps: [{ method: 'float16' }] },
   'repair-qdq': { steps: [{ method: 'repair-qdq' }] },
   'float16-storage': { steps: [{ method: 'float16-storage' }] },
+  'low-rank': { steps: [{ method: 'low-rank' }] },
   sparsity: { steps: [{ method: 'sparsity' }] },
 } as const satisfies Record<string, CompressionRecipe>;
 

@@ -74,8 +74,8 @@ class GramSum implements RowSum<GramMatrix> {
 
   add(part: FetchedParts): void {
     const [, , rows = 0] = integerValues(part(this.outputs.shape));
-    for (const [at, value] of float32Values(part(this.outputs.gram)).entries()) this.gram[at] = (this.gram[at] ?? 0) + value;
-    for (const [at, value] of float32Values(part(this.outputs.mean)).entries()) this.mean[at] = (this.mean[at] ?? 0) + value * rows;
+    addTo(this.gram, float32Values(part(this.outputs.gram)), 1);
+    addTo(this.mean, float32Values(part(this.outputs.mean)), rows);
     this.rows += rows;
   }
 
@@ -83,4 +83,9 @@ class GramSum implements RowSum<GramMatrix> {
     const { depth } = this.layer;
     return { gram: this.gram, groups: groupsOf(this.layer), depth, rows: this.rows, mean: this.mean.map((sum) => sum / this.rows) };
   }
+}
+
+/** A loop over indices: of a model with a fixed batch there is one matrix for each sample, and iterators took most of the time. */
+function addTo(sums: Float64Array, values: Float32Array, factor: number): void {
+  for (let at = 0; at < values.length; at += 1) sums[at] = (sums[at] ?? 0) + factor * (values[at] ?? 0);
 }

@@ -14,6 +14,14 @@ export function choleskyInverseUpper(h: Float64Array, n: number): Float64Array |
   return matrix;
 }
 
+/** Upper triangular R with H = R R^T, row-major; null when the symmetric matrix H [n, n] is not positive definite. */
+export function choleskyUpper(h: Float64Array, n: number): Float64Array | null {
+  const matrix = Float64Array.from(h);
+  if (!factorize(matrix, n)) return null;
+  for (let i = 1; i < n; i += 1) matrix.fill(0, i * n, i * n + i);
+  return matrix;
+}
+
 /**
  * Overwrites the upper half with R of H = R R^T:
  *   R_jj = sqrt(H_jj - sum_{k>j} R_jk^2),  R_ij = (H_ij - sum_{k>j} R_ik R_jk) / R_jj  for i < j.

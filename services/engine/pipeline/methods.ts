@@ -1,6 +1,7 @@
 /** The total table of compression methods: a step of a plan finds its implementation here. */
 
 import type { Model } from '../ir/index.js';
+import { lowRank } from '../low-rank/index.js';
 import type { MethodContext, MethodOutcome } from '../method.js';
 import { cleanUp } from '../passes/index.js';
 import { dynamicInt8, float16, float16Storage, mixedPrecision, repairQdq, staticInt8, weightOnly } from '../quantization/index.js';
@@ -17,6 +18,7 @@ const methods: { readonly [Name in MethodName]: Application<Name> } = {
   'static-int8': (model, { method: _, ...options }, context) => staticInt8(model, options, context),
   'weight-only': (model, { method: _, ...options }, context) => weightOnly(model, options, context),
   'mixed-precision': (model, { method: _, ...options }, context) => mixedPrecision(model, options, context),
+  'low-rank': (model, { method: _, ...options }, context) => lowRank(model, options, context),
   sparsity: (model, { method: _, ...options }, context) => sparsity(model, options, context),
   'float16-storage': async (model, { method: _, ...options }, context) => ({ nodes: await float16Storage(model, options, context) }),
   float16: (model, { method: _, ...options }, context) => float16(model, options, context),

@@ -1,5 +1,6 @@
 /** What the engine executes: an ordered list of methods with their options, a gate and a target. The wire schema has the same structure. */
 import { EngineError } from '../engine-errors.js';
+import type { LowRankOptions } from '../low-rank/index.js';
 import type { Objective, Target } from '../method.js';
 import type {
   Float16Options,
@@ -54,8 +55,13 @@ export interface SparsityStep extends SparsityOptions {
   readonly method: 'sparsity';
 }
 
+export interface LowRankStep extends LowRankOptions {
+  readonly method: 'low-rank';
+}
+
 export type CompressionStep =
   | CleanUpStep
+  | LowRankStep
   | DynamicInt8Step
   | StaticInt8Step
   | WeightOnlyStep

@@ -1,0 +1,79 @@
+/** Returns layers to their full rank until the loss that the recipe allows is kept. */
+import { controlAccuracy } from '../evaluation/accuracy-control.js';
+import { layerSensitivity } from '../evaluation/layer-sensitivity.js';
+import { lossBound } from '../evaluation/loss-bound.js';
+import { openSwitchable } from '../evaluation/switchable-model.js';
+import { cloneModel, type Model } from '../ir/index.js';
+import { fromRows } from '../layers/channel-layout.js';
+import type { MethodContext } from '../method.js';
+import type { Candidate } from './candidates.js';
+import { composed } from './factors.js';
+import type { LayerOffer } from './layer-offers.js';
+import { weightLayout } from './matrix-layers.js';
+import { writeFactors } from './write-factors.js';
+
+export interface BoundedFactors {
+  readonly chosen: ReadonlyMap<string, Candidate>;
+  /** Layers that returned, with the reason for the report. */
+  readonly reverted: ReadonlyMap<string, string>;
+  readonly warnings: readonly string[];
+}
+
+export interface BoundRequest {
+  readonly model: Model;
+  readonly offers: ReadonlyMap<string, LayerOffer>;
+  readonly chosen: ReadonlyMap<string, Candidate>;
+  readonly leastSqnr: number | undefined;
+}
+
+/** Samples of the ranking of layers. */
+const RANKED_SAMPLES = 16;
+
+/** `chosen` less the layers that must return. Without a bound, or when it holds at once, all of them. */
+export async function boundLoss(request: BoundRequest, context: MethodContext): Promise<BoundedFactors> {
+  const { model, chosen } = request;
+  const bound = lossBound(model, request.leastSqnr, context);
+  if (!bound || chosen.size === 0) return { chosen, reverted: new Map(), warnings: [] };
+  const without = (reverted: ReadonlySet<string>) => new Map([...chosen].filter(([name]) => !reverted.has(name)));
+  const result = await controlAccuracy({
+    units: [...chosen.keys()].map((id) => ({ id })),
+    async build(reverted) {
+      const copy = cloneModel(model);
+      writeFactors(copy, without(reverted));
+      return copy;
+    },
+    score: bound.score,
+    limit: bound.limit,
+    rank: (names) => rankedByNoise(request, names, context),
+    signal: context.signal,
+    progress: (fraction, message) => context.progress(fraction, message),
+  });
+  const reason = `returned to full rank to keep ${bound.words}`;
+  return {
+    chosen: without(new Set(result.reverted)),
+    reverted: new Map(result.reverted.map((name) => [name, reason] as const)),
+    warnings: result.met
+      ? []
+      : [`accuracy: ${bound.words} cannot be kept by returning layers to full rank; the best model found is ${bound.tell(result.score)}.`],
+  };
+}
+
+/** The layer whose factors alone bring most noise to the outputs first; without samples, the one that loses most energy. */
+async function rankedByNoise({ model, offers, chosen }: BoundRequest, names: readonly string[], context: MethodContext): Promise<string[]> {
+  const { calibration } = context;
+  if (!calibration) return [...names].sort((a, b) => (chosen.get(b)?.lost ?? 0) - (chosen.get(a)?.lost ?? 0));
+  const sites = names.flatMap((id) => {
+    const [layer, choice] = [offers.get(id)?.layer, chosen.get(id)];
+    if (!layer || !choice) return [];
+    const quantized = (): Float32Array => fromRows(composed(choice.factors()), weightLayout(layer), Float32Array);
+    return [{ id, alternatives: [{ weights: [{ value: layer.source.weight.value.name, quantized }] }] }];
+  });
+  const switchable = await openSwitchable(model, sites, context);
+  try {
+    return (await layerSensitivity(switchable, sites, { samples: { source: calibration, limit: RANKED_SAMPLES }, context })).map(
+      ({ site }) => site,
+    );
+  } finally {
+    await switchable.close();
+  }
+}

@@ -1,0 +1,68 @@
+/** Method low-rank: layers become products of thin ones where that loses little and this machine measures a gain. */
+import { EngineError } from '../engine-errors.js';
+import { type Model, NameAuthority } from '../ir/index.js';
+import { graphsWithin } from '../ir/traversal.js';
+import { reportName, WeightStore } from '../layers/weight-store.js';
+import type { MethodContext, MethodOutcome } from '../method.js';
+import { boundLoss } from './bounded-factors.js';
+import type { RankChoice } from './candidates.js';
+import { layerOffers } from './layer-offers.js';
+import { findLayers } from './matrix-layers.js';
+import { observePositions } from './observed-positions.js';
+import type { LowRankOptions } from './options.js';
+import { proveFaster } from './proven-factors.js';
+import { chooseRanks } from './rank-choices.js';
+import { layerLines, nodeLines } from './report-lines.js';
+import { writeFactors } from './write-factors.js';
+
+const DEFAULT_FORMS = ['svd', 'spatial-svd', 'tucker'] as const;
+/** Ranks that fill the vector registers (methods.md 3.14): 16 floats on x64 with AVX512, two registers of 4 elsewhere. */
+const MULTIPLES = { x64: 16, 'x64-vnni': 16, arm64: 8 } as const;
+export const DEFAULT_ENERGY = 0.98;
+
+/**
+ * Edits `model` in place. Throws EngineError `recipe_invalid` when the options contradict each other and when no ranks keep the
+ * budget; the message says what can be reached.
+ */
+export async function lowRank(model: Model, options: LowRankOptions, context: MethodContext): Promise<MethodOutcome> {
+  const choice = rankChoice(options);
+  nameNodes(model);
+  const search = findLayers(model, new WeightStore(model), options.exclude ?? []);
+  const positions = await observePositions(model, context);
+  const settings = {
+    forms: options.forms ?? DEFAULT_FORMS,
+    multiple: options.multiple_of ?? MULTIPLES[context.target],
+    activationAware: options.activation_aware ?? true,
+    choice,
+  };
+  const offers = await layerOffers(model, { layers: search.layers, positions, settings }, part(context, 0, 0.6));
+  const request = { model, offers, budget: choice.by === 'budget' ? options.budget : undefined, macs: positions.macs };
+  const choices = await chooseRanks(request, part(context, 0.6, 0.7));
+  const bounded = await boundLoss({ model, offers, chosen: choices.chosen, leastSqnr: options.min_sqnr_db }, part(context, 0.7, 0.9));
+  const proven = await proveFaster(model, { chosen: bounded.chosen, choices }, part(context, 0.9, 1));
+  const facts = { search, offers, choices, settings, reverted: bounded.reverted, proven };
+  const outcome = { nodes: nodeLines(facts), layers: layerLines(facts), warnings: [...choices.warnings, ...bounded.warnings] };
+  writeFactors(model, proven.chosen);
+  return outcome;
+}
+
+function rankChoice({ rank, energy = DEFAULT_ENERGY, budget }: LowRankOptions): RankChoice {
+  const by = rank ?? (budget ? 'budget' : 'energy');
+  if (by === 'budget' && !budget)
+    throw new EngineError('recipe_invalid', 'low-rank with rank "budget" needs a budget, for example {"macs": 0.5}.');
+  if (by !== 'budget' && budget)
+    throw new EngineError('recipe_invalid', `low-rank takes a budget or chooses ranks by ${by}: leave out "rank" or "budget".`);
+  return by === 'energy' ? { by, energy } : { by };
+}
+
+/** Kernels are told apart by the names of their nodes. */
+function nameNodes(model: Model): void {
+  const names = new NameAuthority(model);
+  for (const graph of graphsWithin(model.graph))
+    for (const node of graph.nodes) if (node.name === '') node.name = names.nodeName(`${node.opType}_${reportName(node)}`);
+}
+
+/** The context for a part of the work, with progress between `from` and `to`. */
+function part(context: MethodContext, from: number, to: number): MethodContext {
+  return { ...context, progress: (fraction, message) => context.progress(from + (to - from) * Math.min(1, fraction), message) };
+}
