@@ -1,6 +1,7 @@
 /** How long a layer takes in float32 and in int8 on this machine: both variants looped inside one small model. */
 import { attributeOf, elementCount, Graph, int64Tensor, Model, Node, type Tensor, tensorOf, Value } from '../ir/index.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
+import { madeUpTensor } from '../timing/made-up-tensor.js';
 
 /** Microseconds for one execution. */
 export interface LayerTiming {
@@ -38,7 +39,7 @@ export async function timeLayer(runtime: Runtime, layer: TimedLayer): Promise<La
   const turns = Math.max(TURNS_MIN, Math.min(TURNS_MAX, Math.round(TURN_MACS / Math.max(1, layer.macs))));
   const session = await runtime.open(timingModel(layer), { config: { 'session.intra_op.allow_spinning': '1' } });
   try {
-    const activation = madeUpActivation(layer.activationDims);
+    const activation = madeUpTensor(layer.activationDims);
     const run = (float: number, integer: number): Promise<number> => elapsed(session, { activation, float, integer });
     await run(turns, turns);
     const times = { idle: [] as number[], float: [] as number[], integer: [] as number[] };
@@ -64,12 +65,6 @@ async function elapsed(session: ExecutionSession, run: { activation: Tensor; flo
   const before = performance.now();
   await session.run(feeds, ['float_done', 'integer_done']);
   return performance.now() - before;
-}
-
-/** A spread of positive and negative values without denormals. */
-function madeUpActivation(dims: readonly number[]): Tensor {
-  const values = Float32Array.from({ length: elementCount(dims) }, (_, at) => ((at * 2_654_435_761) % 2048) / 1024 - 1);
-  return tensorOf('float32', dims, values);
 }
 
 function timingModel(layer: TimedLayer): Model {
