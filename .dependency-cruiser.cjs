@@ -136,7 +136,7 @@ module.exports = {
     layer('ir'),
     layer('onnx', 'ir/'),
     layer('ops', 'ir/'),
-    layer('runtime', 'ir/', 'ops/', 'onnx/'),
+    layer('runtime', 'ir/', 'ops/', 'onnx/', 'timing/ratio-interval\\.ts$'),
     layer('inspection', 'ir/', 'ops/', 'onnx/'),
     layer('passes', 'ir/', 'ops/', sessionPort, methodType),
     layer('calibration', 'ir/', sessionPort, methodType),

@@ -1,5 +1,5 @@
 /** Pair-safe int8 weights with less error than plain pair-safe scales: a smaller scale, and pairs rounded so that they fit. */
-import { codeRanges, roundHalfToEven, symmetricScale } from './quantization-parameters.js';
+import { codeRanges, symmetricScale } from './quantization-parameters.js';
 import { pairSafeScale, pairSum, SAFE_PAIR_SUM } from './saturation.js';
 import type { QuantizedMatrix, WeightMatrix } from './weight-quantization.js';
 
@@ -29,14 +29,16 @@ export function quantizePairSafe(matrix: WeightMatrix, { perChannel, importance 
   const step = reductionAxis === 0 ? columns : 1;
   const all = Array.from({ length: channels }, (_, channel) => {
     const start = reductionAxis === 0 ? channel : channel * columns;
-    const weights = Float64Array.from({ length }, (_, k) => values[start + k * step] ?? 0);
+    const weights = new Float64Array(length);
+    for (let k = 0; k < length; k += 1) weights[k] = values[start + k * step] ?? 0;
     return { weights, importance: importanceOf(channel, { channels, length, importance }) };
   });
   const groups = perChannel ? all.map((channel) => [channel]) : [all];
   const scales = Float32Array.from(groups, bestScale);
   const codes = new Int8Array(values.length);
   for (const [channel, row] of all.entries()) {
-    const rounded = roundPairs(row, scales[perChannel ? channel : 0] ?? 1).codes;
+    const rounded = new Int8Array(length);
+    roundPairs(row, scales[perChannel ? channel : 0] ?? 1, rounded);
     const start = reductionAxis === 0 ? channel : channel * columns;
     for (let k = 0; k < length; k += 1) codes[start + k * step] = rounded[k] ?? 0;
   }
@@ -48,7 +50,7 @@ export function codesPairSafe(values: Float32Array, length: number, scales: Floa
   const codes = new Int8Array(values.length);
   for (let channel = 0, at = 0; at < values.length; channel += 1, at += length) {
     const weights = Float64Array.from(values.subarray(at, at + length));
-    codes.set(roundPairs({ weights, importance: null }, scales[scales.length === 1 ? 0 : channel] ?? 1).codes, at);
+    roundPairs({ weights, importance: null }, scales[scales.length === 1 ? 0 : channel] ?? 1, codes.subarray(at, at + length));
   }
   return codes;
 }
@@ -92,50 +94,62 @@ function bestScale(channels: readonly Channel[]): number {
   if (safe === full) return safe;
   for (let step = 0; step < SCALES_TRIED; step += 1) {
     const scale = Math.fround(full + ((safe - full) * step) / SCALES_TRIED);
-    const error = totalError(channels, scale);
+    const error = totalError(channels, scale, best.error);
     if (error < best.error) best = { scale, error };
   }
   return best.scale;
 }
 
-function totalError(channels: readonly Channel[], scale: number): number {
-  return channels.reduce((sum, channel) => sum + roundPairs(channel, scale).error, 0);
+/** Infinity as soon as the sum is above `limit`. */
+function totalError(channels: readonly Channel[], scale: number, limit = Number.POSITIVE_INFINITY): number {
+  let sum = 0;
+  for (const channel of channels) {
+    sum += roundPairs(channel, scale);
+    if (sum > limit) return Number.POSITIVE_INFINITY;
+  }
+  return sum;
 }
+
+/** x + 1.5 * 2^52 has no room for a fraction: the processor rounds it half to even. */
+const NO_FRACTION = 1.5 * 2 ** 52;
 
 function clampedCode(value: number): number {
   const { min, max } = codeRanges.int8Symmetric;
-  return Math.max(min, Math.min(max, roundHalfToEven(value)));
+  const rounded = value + NO_FRACTION - NO_FRACTION;
+  return rounded < min ? min : rounded > max ? max : rounded;
 }
 
-/** The nearest codes that keep every pair within its limit, and their weighted error. */
-function roundPairs({ weights, importance }: Channel, scale: number): { readonly codes: Int8Array; readonly error: number } {
-  const codes = new Int8Array(weights.length);
+/** Weighted error of the nearest codes that keep every pair within its limit; written to `codes` when given. Runs for every weight and scale. */
+function roundPairs({ weights, importance }: Channel, scale: number, codes?: Int8Array): number {
+  const length = weights.length;
   let error = 0;
-  for (let k = 0; k < weights.length; k += 2) {
-    const pair = {
-      w0: (weights[k] ?? 0) / scale,
-      w1: (weights[k + 1] ?? 0) / scale,
-      h0: importance?.[k] ?? 1,
-      h1: importance?.[k + 1] ?? 1,
-    };
-    let [q0, q1] = [clampedCode(pair.w0), clampedCode(pair.w1)];
-    if (pairSum(q0, q1) > SAFE_PAIR_SUM) [q0, q1] = splitPair(pair);
-    codes[k] = q0;
-    if (k + 1 < weights.length) codes[k + 1] = q1;
-    error += pair.h0 * (pair.w0 - q0) ** 2 + pair.h1 * (pair.w1 - q1) ** 2;
+  for (let k = 0; k < length; k += 2) {
+    const w0 = (weights[k] ?? 0) / scale;
+    const w1 = k + 1 < length ? (weights[k + 1] ?? 0) / scale : 0;
+    const h0 = importance ? (importance[k] ?? 1) : 1;
+    const h1 = importance ? (importance[k + 1] ?? 1) : 1;
+    let q0 = clampedCode(w0);
+    let q1 = clampedCode(w1);
+    if (pairSum(q0, q1) > SAFE_PAIR_SUM) {
+      const first = splitPair(Math.abs(w0), Math.abs(w1), h0 + h1 > 0 ? h1 / (h0 + h1) : 0.5);
+      q0 = w0 < 0 ? -first : first;
+      q1 = w0 < 0 ? first - SAFE_PAIR_SUM : SAFE_PAIR_SUM - first;
+    }
+    if (codes) {
+      codes[k] = q0;
+      if (k + 1 < length) codes[k + 1] = q1;
+    }
+    error += h0 * (w0 - q0) * (w0 - q0) + h1 * (w1 - q1) * (w1 - q1);
   }
-  return { codes, error: error * scale ** 2 };
+  return error * scale ** 2;
 }
 
 /**
- * Codes of one sign with |q0| + |q1| = 128 that minimise h0 (u0 - q0)^2 + h1 (u1 - q1)^2. The excess e = u0 + u1 - 128 is shared
- * in inverse proportion to the importance: q0 = u0 - e h1 / (h0 + h1), rounded; the error being convex in q0, nothing else is nearer.
+ * |q0| of the codes of one sign with |q0| + |q1| = 128 that minimise h0 (u0 - q0)^2 + h1 (u1 - q1)^2. The excess e = u0 + u1 - 128
+ * is shared in inverse proportion to the importance: q0 = u0 - e h1 / (h0 + h1), rounded; the error being convex in q0, nothing
+ * else is nearer. `share`: h1 / (h0 + h1).
  */
-function splitPair({ w0, w1, h0, h1 }: { w0: number; w1: number; h0: number; h1: number }): [number, number] {
-  const [u0, u1] = [Math.abs(w0), Math.abs(w1)];
-  const share = h0 + h1 > 0 ? h1 / (h0 + h1) : 0.5;
-  const ideal = roundHalfToEven(u0 - (u0 + u1 - SAFE_PAIR_SUM) * share);
-  const first = Math.max(1, Math.min(codeRanges.int8Symmetric.max, ideal));
-  const sign = Math.sign(w0);
-  return [sign * first, sign * (SAFE_PAIR_SUM - first)];
+function splitPair(u0: number, u1: number, share: number): number {
+  const ideal = u0 - (u0 + u1 - SAFE_PAIR_SUM) * share + NO_FRACTION - NO_FRACTION;
+  return Math.max(1, Math.min(codeRanges.int8Symmetric.max, ideal));
 }

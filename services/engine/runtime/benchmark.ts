@@ -1,6 +1,7 @@
 /** Latency of one or several models on this machine: warm-up, interleaved turns, order statistics over the quiet rounds. */
 import { setTimeout } from 'node:timers/promises';
 import type { Model, Tensor } from '../ir/index.js';
+import { ratioInterval } from '../timing/ratio-interval.js';
 import type { OrtRuntime, OrtSession } from './ort-session.js';
 
 export interface BenchmarkSubject {
@@ -9,7 +10,7 @@ export interface BenchmarkSubject {
 }
 
 export interface BenchmarkOptions {
-  /** Time for all models together, warm-up included; up to three times as long on a busy machine. Default 1500. Each model runs at least five times whatever that takes. */
+  /** Time for all models together, warm-up included; up to three times as long on a busy machine. Default 1500. Each model runs at least five times whatever that takes; two models end earlier when their ratio is certain. */
   readonly budgetMs?: number;
   readonly threads?: number;
   readonly signal?: AbortSignal;
@@ -35,6 +36,9 @@ const ROUNDS_KEPT = 0.5;
 const STRETCH_MAX = 3;
 /** Median over fastest run, above which something else must have held the processor; models alone stay below 1.4. */
 const DISTURBED_RATIO = 1.6;
+/** The ratio of two models is certain when it lies within this share of itself, after this many rounds. */
+const CERTAIN_SHARE = 0.015;
+const CERTAIN_ROUNDS = 24;
 /** What a program that uses the runtime's defaults sees. */
 const timedConfig = { 'session.intra_op.allow_spinning': '1' } as const;
 
@@ -78,7 +82,7 @@ export async function measureLatencies(
       await takeRounds(contenders, { rounds, deadline: started + budgetMs * stretch, options });
       const quiet = quietest(rounds);
       latencies = contenders.map((_, index) => summarize(quiet.flatMap((round) => round[index] ?? [])));
-      if (!latencies.some(isDisturbed)) break;
+      if (isCertain(rounds) || !latencies.some(isDisturbed)) break;
     }
     return latencies;
   } finally {
@@ -99,7 +103,7 @@ async function takeRounds(
   { rounds, deadline, options }: { rounds: Round[]; deadline: number; options: BenchmarkOptions },
 ): Promise<void> {
   const started = performance.now();
-  while (rounds.length < RUNS_MIN || performance.now() < deadline) {
+  while (rounds.length < RUNS_MIN || (performance.now() < deadline && !isCertain(rounds))) {
     const round: number[][] = contenders.map(() => []);
     const order = [...contenders.keys()];
     for (const index of rounds.length % 2 === 0 ? order : order.reverse()) {
@@ -110,6 +114,17 @@ async function takeRounds(
     rounds.push(round);
     options.progress?.(Math.min(1, (performance.now() - started) / Math.max(1, deadline - started)));
   }
+}
+
+/** Whether the ratio of two models is known: the same disturbance falls on both turns of a round. */
+function isCertain(rounds: readonly Round[]): boolean {
+  if (rounds.length < CERTAIN_ROUNDS || rounds[0]?.length !== 2) return false;
+  const interval = ratioInterval(rounds.map(([first, second]) => mean(first ?? []) / mean(second ?? [])));
+  return interval !== null && interval.high - interval.low < 2 * CERTAIN_SHARE * interval.low;
+}
+
+function mean(times: readonly number[]): number {
+  return times.reduce((sum, time) => sum + time, 0) / times.length;
 }
 
 /** Short turns: the more rounds there are, the more of them fall between two disturbances. The first of several runs meets cold caches. */
@@ -128,7 +143,7 @@ async function takeTurn({ run }: Contender, pauseMs: number): Promise<number[]> 
 
 /** The rounds in which the most disturbed model was disturbed least: its mean time over its own fastest turn. */
 function quietest(rounds: readonly Round[]): readonly Round[] {
-  const means = rounds.map((round) => round.map((times) => times.reduce((sum, time) => sum + time, 0) / times.length));
+  const means = rounds.map((round) => round.map(mean));
   const fastest = (means[0] ?? []).map((_, index) => Math.min(...means.map((mean) => mean[index] ?? Number.POSITIVE_INFINITY)));
   const disturbance = means.map((mean) => Math.max(...mean.map((time, index) => time / (fastest[index] ?? time))));
   const kept = Math.max(Math.min(RUNS_MIN, rounds.length), Math.ceil(rounds.length * ROUNDS_KEPT));

@@ -3,6 +3,7 @@ import type { Model, Tensor } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
 import type { ExecutionSession } from '../runtime/execution-session.js';
 import { sampleFeeds } from './observed-activations.js';
+import { ratioInterval } from './ratio-interval.js';
 
 /** Milliseconds of one run. */
 export interface ModelTiming {
@@ -11,8 +12,10 @@ export interface ModelTiming {
 }
 
 const ROUNDS_MIN = 5;
-/** A difference this clear needs no more rounds. */
+/** A difference this clear needs no more rounds; nor does a ratio that is known within this share, or lies on one side of a tie. */
 const CLEAR_RATIO = 1.25;
+const CLEAR_SHARE = 0.01;
+const TIE = { low: 0.98, high: 1.05 } as const;
 const ROUNDS_MAX = 200;
 const BUDGET_MS = 600;
 /** Short models run several times a round, so that a turn is long against the clock and the switch between two thread pools. */
@@ -51,14 +54,25 @@ async function timeSessions(
   }
   const turns = Math.max(1, Math.round(TURN_MS / Math.max(warmUp, 0.001)));
   const best = { before: Number.POSITIVE_INFINITY, after: Number.POSITIVE_INFINITY };
+  const ratios: number[] = [];
   const until = performance.now() + BUDGET_MS;
   for (let round = 0; round < ROUNDS_MIN || (round < ROUNDS_MAX && performance.now() < until); round += 1) {
     signal.throwIfAborted();
-    best.before = Math.min(best.before, await elapsed(before, feeds, turns));
-    best.after = Math.min(best.after, await elapsed(after, feeds, turns));
-    if (round >= ROUNDS_MIN && Math.max(best.before / best.after, best.after / best.before) > CLEAR_RATIO) break;
+    const times = { before: await elapsed(before, feeds, turns), after: await elapsed(after, feeds, turns) };
+    best.before = Math.min(best.before, times.before);
+    best.after = Math.min(best.after, times.after);
+    ratios.push(times.before / times.after);
+    if (round >= ROUNDS_MIN && isClear(best, ratios)) break;
   }
   return best;
+}
+
+function isClear({ before, after }: ModelTiming, ratios: readonly number[]): boolean {
+  if (Math.max(before / after, after / before) > CLEAR_RATIO) return true;
+  const interval = ratioInterval(ratios);
+  if (!interval) return false;
+  const { low, high } = interval;
+  return low > TIE.high || high < TIE.low || high - low < 2 * CLEAR_SHARE * low;
 }
 
 /** Milliseconds of one of `turns` runs in a row, the first of which is not counted. */

@@ -64,8 +64,11 @@ function described(unit: IntegerUnit, { parts, observed, placement }: LayerRepor
 }
 
 function histogramOf(values: Float32Array): ValueHistogram {
-  const low = values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
-  const high = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
   const counts = new Array<number>(HISTOGRAM_BINS).fill(0);
   const width = (high - low) / HISTOGRAM_BINS || 1;
   for (const value of values) {

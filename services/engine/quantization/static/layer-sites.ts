@@ -20,9 +20,13 @@ export function layerSites(units: readonly IntegerUnit[], { parameters, codes }:
 
 /** scale * code in the layout of the float weight; alpha of Gemm, which the codes contain, is taken out again. */
 export function realWeights(layer: Layer, { codes, scales, dims }: LayerCodes): Float32Array {
+  const values = new Float32Array(codes.length);
   const scaleOf = (channel: number): number => scales[scales.length === 1 ? 0 : channel] ?? 1;
-  if (layer.kind === 'conv') return Float32Array.from(codes, (code, at) => code * scaleOf(Math.floor(at / layer.depth)));
+  if (layer.kind === 'conv') {
+    for (let at = 0; at < codes.length; at += 1) values[at] = (codes[at] ?? 0) * scaleOf(Math.floor(at / layer.depth));
+    return values;
+  }
   const [depth = 1, channels = 1] = dims;
-  const values = Float32Array.from(codes, (code, at) => (code * scaleOf(at % channels)) / layer.alpha);
+  for (let at = 0; at < codes.length; at += 1) values[at] = ((codes[at] ?? 0) * scaleOf(at % channels)) / layer.alpha;
   return layer.reductionAxis === 0 ? values : transposed(values, depth, channels);
 }

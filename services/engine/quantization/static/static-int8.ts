@@ -41,7 +41,12 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
       'static-int8 needs calibration samples: give a data set of typical inputs (--data, or data.calibration_id).',
     );
   const prepared = [...prepare(model, neededOpset(options)), ...(options.equalize ? equalizeLayers(model) : [])];
-  const observed = await observe(model, { options, samples, context });
+  const observed = await observe(model, {
+    options,
+    samples,
+    context: { ...context, progress: (done, what) => context.progress(0.6 * done, what) },
+  });
+  context.progress(0.6, 'codes of the weights');
   const search = searchUnits(model, options);
   const parameters = activationRanges({ units: search.units, calibrated: observed.ranges, options });
   const roundings = await layerRoundings(model, { units: search.units, rounding: options.rounding ?? 'nearest', samples }, context);
@@ -50,6 +55,7 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
   const form = integerForm(model.graph, writableUnits(search.units, rounded), observed.ranks);
   const sequential = { model, units: form.units, options, parts: rounded, samples };
   const parts = options.bias_correction === 'sequential' ? { ...rounded, codes: await correctSequentially(sequential, context) } : rounded;
+  context.progress(0.7, 'times of the operators');
   const placement = await placeUnits(model, { units: form.units, options, parts, sizes: observed.sizes }, context);
   const bounded = await boundLoss({ model, units: form.units, names: placement.names, options, parts }, context);
   const float = cloneModel(model);
@@ -59,6 +65,7 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
     const names = new Set(stored.nodes.map(({ node }) => node));
     correctStoredBiases(model, { units: search.units, stored: names, statistics: observed.statistics });
   }
+  context.progress(0.9, 'noise of the layers');
   const inPairs = { ...options, format: 'qdq' } as const;
   const observable = options.format === 'qoperator' ? candidate(float, bounded.names, { options: inPairs, parts }) : model;
   const layers = await layerReports({ float, quantized: model, observable, units: written.units, parts, observed, placement }, context);

@@ -81,6 +81,7 @@ async function provenChoice(
   { input, everything, names, all }: Choice,
   context: MethodContext,
 ): Promise<Omit<UnitPlacement, 'times'>> {
+  context.progress(0.8, 'times of the whole model');
   const part = names.size > 0 && names.size < all.size ? candidate(model, names, input) : undefined;
   const trials = [...(part ? [{ names, built: part }] : []), { names: all, built: everything }];
   let best: { names: ReadonlySet<string>; gain: number; ground: string } | undefined;

@@ -1,0 +1,22 @@
+/** When two models that took turns have been timed enough: the interval in which the ratio of their times lies. */
+
+export interface RatioInterval {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** 95 % of a normal distribution lie within this many standard deviations. */
+const DEVIATIONS = 1.96;
+
+/**
+ * Interval that holds the median of the ratios with a confidence of 95 %, whatever their distribution: the order statistics
+ * n/2 -+ 1.96 sqrt(n)/2 (binomial counts; Conover 1999, Practical Nonparametric Statistics, section 3.2). `ratios`: one per round.
+ * Null for fewer rounds than the interval needs.
+ */
+export function ratioInterval(ratios: readonly number[]): RatioInterval | null {
+  const sorted = [...ratios].sort((a, b) => a - b);
+  const half = (DEVIATIONS * Math.sqrt(sorted.length)) / 2;
+  const low = sorted[Math.floor(sorted.length / 2 - half)];
+  const high = sorted[Math.ceil(sorted.length / 2 + half)];
+  return low === undefined || high === undefined ? null : { low, high };
+}
