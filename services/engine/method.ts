@@ -1,5 +1,6 @@
 /** What every compression method is: a function that edits a model in place and says what it did to each node and why. */
 import type { Model, Tensor } from './ir/index.js';
+import type { InstructionSet } from './runtime/cpu.js';
 import type { Runtime } from './runtime/execution-session.js';
 
 /** One line of the report's `nodes[]`. */
@@ -133,6 +134,14 @@ export interface MethodContext {
   readonly judge?: AccuracyJudge;
   /** Calibration results of this model, data and recipe; absent when nothing is to be kept. */
   readonly calibrationCache?: CalibrationCache;
+  /** Times of layers on this processor with this runtime, of any model; absent when nothing is to be kept. */
+  readonly latencyCache?: CalibrationCache;
+  /** Feeds that the source runs on, from the evaluation set or made up. */
+  readonly sample?: ReadonlyMap<string, Tensor>;
+  /** Of the processor that the job runs on, where it is known. */
+  readonly isa?: InstructionSet;
+  /** The methods that the recipe applies afterwards. */
+  readonly followedBy?: readonly string[];
   /** Aborted on cancellation or timeout; long loops call throwIfAborted(). */
   readonly signal: AbortSignal;
   /** `fraction` of this method done, 0 to 1. */

@@ -17,6 +17,7 @@ import { compressedBytes } from './compressed-size.js';
 import { describeEnvironment } from './environment.js';
 import { datasetSource, type EvaluationSource, generatedSource } from './evaluation-source.js';
 import { renderHtmlReport } from './html-report.js';
+import { openLatencyCache } from './latency-cache.js';
 import { measurePair } from './measure.js';
 import { applyStep } from './methods.js';
 import { describeModelFiles } from './model-files.js';
@@ -38,6 +39,8 @@ export interface CompressRequest {
   readonly scratch: string;
   /** Folder in which calibration results are kept between jobs, by model and data; made when missing. Default: none are kept. */
   readonly calibrationCache?: string;
+  /** Folder in which times of layers on this machine are kept between jobs; made when missing. Default: none are kept. */
+  readonly latencyCache?: string;
   readonly signal?: AbortSignal;
   onProgress?(event: ProgressEvent): void;
   /** Wall time for the latency measurement in milliseconds. Default 1000. */
@@ -192,15 +195,19 @@ async function applySteps(
     ...(calibration ? { calibration } : {}),
     ...(judge ? { judge } : {}),
     ...(calibrationCache ? { calibrationCache } : {}),
+    ...(request.latencyCache ? { latencyCache: openLatencyCache(request.latencyCache, runtime) } : {}),
+    sample: samples.first,
+    isa: describeCpu().isa,
     signal,
     progress: (fraction, message) => meter.within(fraction, message),
   };
   try {
     const outcomes: MethodOutcome[] = [];
-    for (const step of stepsToRun(request.plan)) {
+    const steps = stepsToRun(request.plan);
+    for (const [at, step] of steps.entries()) {
       signal.throwIfAborted();
       meter.begin(step.method, step.method);
-      outcomes.push(await applyStep(model, step, context));
+      outcomes.push(await applyStep(model, step, { ...context, followedBy: steps.slice(at + 1).map(({ method }) => method) }));
     }
     return outcomes;
   } finally {

@@ -62,9 +62,11 @@ export async function observeActivations(
   return observed;
 }
 
-/** Inputs to time a model with, best first: a calibration sample, then generated ones. The runtime may refuse those. */
-export async function* sampleFeeds(model: Model, context: MethodContext): AsyncGenerator<ReadonlyMap<string, Tensor>> {
-  for await (const { feeds } of trials(model, context)) yield* feeds.slice(0, 1);
+/** Inputs to time a model with, best first: a calibration sample, what the source ran on, generated ones, which the runtime may refuse. */
+export async function* sampleFeeds(model: Model, { calibration, sample }: MethodContext): AsyncGenerator<ReadonlyMap<string, Tensor>> {
+  if (calibration) for await (const run of calibration.runs(1, 1)) yield run.feeds;
+  if (sample) yield sample;
+  for (const { feeds } of generatedTrials(model)) yield* feeds.slice(0, 1);
 }
 
 function fixedDims(value: Value): readonly number[] | undefined {
@@ -78,6 +80,10 @@ async function* trials(model: Model, context: MethodContext): AsyncGenerator<Tri
     for await (const run of context.calibration.runs(1, SAMPLES_MAX)) feeds.push(run.feeds);
     yield { feeds, isTelling: true };
   }
+  yield* generatedTrials(model);
+}
+
+function* generatedTrials(model: Model): Generator<Trial> {
   for (const length of [TYPICAL_LENGTH, 1]) {
     const trial = generatedTrial(model, length);
     if (trial) yield trial;
