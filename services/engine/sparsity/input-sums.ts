@@ -52,12 +52,14 @@ async function sums(request: RowSumRequest, kind: InputSums['kind']): Promise<Ma
 
 type KeyedLayer = SummedLayer & { readonly key: string };
 
-function observableReaders({ constant, readers }: PrunableWeight, { twinOf }: InputSumRequest): KeyedLayer[] {
+/** None of a weight that is an embedding table, too: making up for zeros in its products would move the rows that are looked up. */
+function observableReaders({ constant, position, readers }: PrunableWeight, { twinOf }: InputSumRequest): KeyedLayer[] {
+  if (readers.some(({ node }) => node.opType === 'Gather')) return [];
   const form = JSON.stringify(readers[0].form);
   return readers.flatMap((reader, at) => {
     const twin = twinOf(reader.node);
     const layer = twin && JSON.stringify(reader.form) === form ? rowsOf(twin, reader, constant.tensor.dims) : null;
-    return layer ? [{ ...layer, key: `${constant.value.name} ${at}` }] : [];
+    return layer ? [{ ...layer, key: `${position} ${at}` }] : [];
   });
 }
 

@@ -1,9 +1,10 @@
 /** Makes a share of the weights of one layer zero by what is known of its inputs. */
 import type { Criterion } from './options.js';
-import { type PatternMatrix, unitCount } from './pattern.js';
+import type { PatternMatrix } from './pattern.js';
 import { inputOrder, patternRows, type WeightForm, weightValues } from './pattern-rows.js';
+import { quotas } from './quotas.js';
 import { magnitudeScores, wandaScores } from './scores.js';
-import { sparseGpt } from './sparse-gpt.js';
+import { sparseGpt, unitsInBlocks } from './sparse-gpt.js';
 import { chooseZeros, type ZeroRule } from './zero-mask.js';
 
 /** Sums over the inputs, by groups, K in the order in which the weights of an output lie in memory. */
@@ -34,7 +35,7 @@ export function pruneMatrix(
   if (known?.kind === 'gram') pruneGroups(rows, form.matrix, { rule, gram: known });
   else {
     const scores = known ? wandaScores(rows, known.values, form.matrix) : magnitudeScores(rows);
-    const zeros = chooseZeros({ matrix: form.matrix, scores }, { ...rule, compare: known ? 'output' : 'matrix' });
+    const zeros = chooseZeros(scores, form.matrix, { ...rule, compare: known ? 'output' : 'matrix' });
     for (const [at, isZero] of zeros.entries()) if (isZero === 1) rows[at] = 0;
   }
   const pruned = weightValues(rows, form).map((value) => (Math.abs(value) < NORMAL_MIN ? 0 : value));
@@ -48,15 +49,20 @@ function pruneGroups(
   { rule, gram }: { rule: Pick<ZeroRule, 'pattern' | 'fraction'>; gram: InputSums },
 ): void {
   const { depth } = matrix;
-  const rows = matrix.rows / gram.groups;
-  const part = { ...matrix, rows };
-  for (let group = 0; group < gram.groups; group += 1) {
+  const part = { ...matrix, rows: matrix.rows / gram.groups };
+  const groups = Array.from({ length: gram.groups }, (_, group) =>
+    weights.subarray(group * part.rows * depth, (group + 1) * part.rows * depth),
+  );
+  const units = groups.map((own) => unitsInBlocks(own, part, rule.pattern));
+  const counts = quotas(units.flat(), rule.fraction);
+  for (const [group, own] of groups.entries()) {
+    const blocks = units[group]?.length ?? 0;
     sparseGpt({
       matrix: part,
-      weights: weights.subarray(group * rows * depth, (group + 1) * rows * depth),
+      weights: own,
       hessian: gram.values.subarray(group * depth ** 2, (group + 1) * depth ** 2),
       rule,
-      before: group * unitCount(rule.pattern, part),
+      counts: counts.slice(group * blocks, (group + 1) * blocks),
     });
   }
 }

@@ -1,5 +1,6 @@
 /** Which weights become zero: those with the lowest scores that the pattern allows, in exact numbers. */
 import { columnPieces, type Interval, type Pattern, type PatternMatrix, rowPieces } from './pattern.js';
+import { type QuotaPart, quotas } from './quotas.js';
 import { SmallestScores } from './smallest-scores.js';
 
 export interface ZeroRule {
@@ -10,49 +11,73 @@ export interface ZeroRule {
   readonly compare: 'matrix' | 'output';
 }
 
-export interface ScoredColumns {
-  readonly matrix: PatternMatrix;
-  /** Columns that are scored; pieces of the pattern lie inside or outside as a whole. Default all. */
-  readonly columns?: Interval;
-  /** [rows, columns]; not negative. */
-  readonly scores: Float32Array;
-  /** Weights or blocks of the layer that were decided before: what is rounded away here is made up for there. Default 0. */
-  readonly before?: number;
+/** 1 for each weight that becomes zero, [rows, depth]. Scores are not negative, and 0 where a weight is zero already: those come first. */
+export function chooseZeros(scores: Float32Array, matrix: PatternMatrix, { pattern, fraction, compare }: ZeroRule): Uint8Array {
+  const grid = gridOf(pattern, matrix);
+  if (pattern.kind === 'n:m') return smallestOfGroups(scores, grid, { kept: pattern.kept, fraction });
+  const cells = pattern.kind === 'block' ? cellScores(scores, grid) : scores;
+  const width = compare === 'matrix' ? cells.length : cells.length / grid.down.length;
+  const counts = quotas(partsOf(cells, width), fraction);
+  const zeros = new Uint8Array(cells.length);
+  for (const [at, count] of counts.entries()) {
+    const [start, end] = [at * width, (at + 1) * width];
+    zeros.set(smallestOf(cells.subarray(start, end), count), start);
+  }
+  return pattern.kind === 'block' ? spread(zeros, grid, scores.length) : zeros;
 }
 
-/** 1 for each weight that becomes zero, [rows, columns]. */
-export function chooseZeros(scored: ScoredColumns, rule: ZeroRule): Uint8Array {
-  const { matrix, scores, columns = { start: 0, end: matrix.depth }, before = 0 } = scored;
-  const { pattern } = rule;
-  if (pattern.kind === 'unstructured') return smallest(scores, { width: columns.end - columns.start, before, rule });
-  const across = columnPieces(pattern, matrix)
-    .filter(({ start, end }) => start >= columns.start && end <= columns.end)
-    .map(({ start, end }) => ({ start: start - columns.start, end: end - columns.start }));
-  const grid = { across, down: rowPieces(pattern, matrix), width: columns.end - columns.start };
-  if (pattern.kind === 'n:m') return smallestOfGroups(scores, grid, { kept: pattern.kept, fraction: rule.fraction });
-  return spread(smallest(cellScores(scores, grid), { width: across.length, before, rule }), grid, scores.length);
+function partsOf(cells: Float32Array, width: number): QuotaPart[] {
+  return Array.from({ length: cells.length / width }, (_, part) => ({
+    units: width,
+    zeros: zerosIn(cells.subarray(part * width, (part + 1) * width)),
+  }));
+}
+
+function zerosIn(scores: Float32Array): number {
+  let zeros = 0;
+  for (const score of scores) if (score === 0) zeros += 1;
+  return zeros;
+}
+
+function smallestOf(scores: Float32Array, count: number): Uint8Array {
+  const chosen = new SmallestScores([scores], count);
+  return Uint8Array.from(scores, (score) => (chosen.takes(score) ? 1 : 0));
+}
+
+/** The scores of some columns of a matrix, in which no piece of the pattern is cut. Not for N:M. */
+export interface ScoredColumns {
+  readonly columns: Interval;
+  readonly matrix: PatternMatrix;
+  readonly pattern: Exclude<Pattern, { kind: 'n:m' }>;
+  /** [rows, columns] */
+  readonly scores: Float32Array;
+}
+
+/** Weights or blocks in the columns, and how many of them are zero. */
+export function unitsOf(scored: ScoredColumns): QuotaPart {
+  const cells = cellsOf(scored);
+  return { units: cells.length, zeros: zerosIn(cells) };
+}
+
+/** 1 for each weight of the columns that becomes zero, [rows, columns]: those of `count` weights or blocks. */
+export function chooseInColumns(scored: ScoredColumns, count: number): Uint8Array {
+  const zeros = smallestOf(cellsOf(scored), count);
+  return scored.pattern.kind === 'block' ? spread(zeros, gridWithin(scored), scored.scores.length) : zeros;
+}
+
+function cellsOf(scored: ScoredColumns): Float32Array {
+  return scored.pattern.kind === 'block' ? cellScores(scored.scores, gridWithin(scored)) : scored.scores;
+}
+
+function gridWithin({ columns: { start, end }, matrix, pattern }: ScoredColumns): Grid {
+  const grid = gridOf(pattern, matrix);
+  const across = grid.across.filter((piece) => piece.start >= start && piece.end <= end);
+  return { ...grid, across: across.map((piece) => ({ start: piece.start - start, end: piece.end - start })), width: end - start };
 }
 
 /** Scores of what may become zero by itself: of weights as they are, of blocks the root of their mean square. Not for N:M. */
 export function unitScores(scores: Float32Array, matrix: PatternMatrix, pattern: Pattern): Float32Array {
-  if (pattern.kind !== 'block') return scores;
-  return cellScores(scores, { across: columnPieces(pattern, matrix), down: rowPieces(pattern, matrix), width: matrix.depth });
-}
-
-/** Of `units` that follow on `before` others: rounded so that the sum over all is the rounded sum. */
-function quota(fraction: number, before: number, units: number): number {
-  return Math.round(fraction * (before + units)) - Math.round(fraction * before);
-}
-
-function smallest(scores: Float32Array, { width, before, rule }: { width: number; before: number; rule: ZeroRule }): Uint8Array {
-  const zeros = new Uint8Array(scores.length);
-  const length = rule.compare === 'matrix' ? scores.length : width;
-  for (let start = 0; start < scores.length; start += length) {
-    const part = scores.subarray(start, start + length);
-    const chosen = new SmallestScores([part], quota(rule.fraction, before + start, length));
-    for (const [at, score] of part.entries()) if (chosen.takes(score)) zeros[start + at] = 1;
-  }
-  return zeros;
+  return pattern.kind === 'block' ? cellScores(scores, gridOf(pattern, matrix)) : scores;
 }
 
 interface Grid {
@@ -60,6 +85,11 @@ interface Grid {
   readonly down: readonly Interval[];
   /** Scores of a row. */
   readonly width: number;
+}
+
+function gridOf(pattern: Pattern, matrix: PatternMatrix): Grid {
+  const across = pattern.kind === 'unstructured' ? [] : columnPieces(pattern, matrix);
+  return { across, down: rowPieces(pattern, matrix), width: matrix.depth };
 }
 
 function smallestOfGroups(scores: Float32Array, { across, width }: Grid, rule: { kept: number; fraction: number }): Uint8Array {

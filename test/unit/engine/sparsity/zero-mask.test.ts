@@ -10,6 +10,7 @@ import {
   rowPieces,
   unitCount,
 } from '../../../../services/engine/sparsity/pattern.js';
+import { quotas } from '../../../../services/engine/sparsity/quotas.js';
 import { chooseZeros } from '../../../../services/engine/sparsity/zero-mask.js';
 import { noise } from '../quantization/method-fixtures.js';
 
@@ -38,7 +39,7 @@ describe('unstructured zeros', () => {
     fc.assert(
       fc.property(matrices, fractions, fc.nat(999), (matrix, fraction, seed) => {
         const scores = scoresFor(matrix, seed);
-        const zeros = chooseZeros({ matrix, scores }, { pattern, fraction, compare: 'matrix' });
+        const zeros = chooseZeros(scores, matrix, { pattern, fraction, compare: 'matrix' });
         expect(sum(zeros)).toBe(Math.round(fraction * scores.length));
         const largestZero = Math.max(-1, ...scores.filter((_, at) => zeros[at] === 1));
         const smallestKept = Math.min(2, ...scores.filter((_, at) => zeros[at] === 0));
@@ -51,7 +52,7 @@ describe('unstructured zeros', () => {
     fc.assert(
       fc.property(matrices, fractions, fc.nat(999), (matrix, fraction, seed) => {
         const scores = scoresFor(matrix, seed);
-        const zeros = chooseZeros({ matrix, scores }, { pattern, fraction, compare: 'output' });
+        const zeros = chooseZeros(scores, matrix, { pattern, fraction, compare: 'output' });
         expect(sum(zeros)).toBe(Math.round(fraction * scores.length));
         for (let row = 0; row < matrix.rows; row += 1) {
           const own = zeros.subarray(row * matrix.depth, (row + 1) * matrix.depth);
@@ -65,18 +66,52 @@ describe('unstructured zeros', () => {
     );
   });
 
-  it('decided in parts, make up for what rounding left out before', () => {
+  it('count those that are zero already, within outputs, too', () => {
     fc.assert(
-      fc.property(matrices, fractions, fc.nat(999), (matrix, fraction, seed) => {
+      fc.property(matrices, fractions, fractions, fc.nat(999), (matrix, one, other, seed) => {
+        const [less, more] = [Math.min(one, other), Math.max(one, other)];
         const scores = scoresFor(matrix, seed);
-        let [zeros, before] = [0, 0];
-        for (let column = 0; column < matrix.depth; column += 1) {
-          const part = Float32Array.from({ length: matrix.rows }, (_, row) => scores[row * matrix.depth + column] ?? 0);
-          const columns = { start: column, end: column + 1 };
-          zeros += sum(chooseZeros({ matrix, columns, scores: part, before }, { pattern, fraction, compare: 'matrix' }));
-          before += matrix.rows;
+        for (const compare of ['matrix', 'output'] as const) {
+          const first = chooseZeros(scores, matrix, { pattern, fraction: less, compare });
+          const rest = scores.map((score, at) => (first[at] === 1 ? 0 : Math.max(score, 2 ** -149)));
+          const second = chooseZeros(rest, matrix, { pattern, fraction: more, compare });
+          expect(sum(second)).toBe(Math.round(more * scores.length));
+          expect(second.every((zero, at) => zero >= (first[at] ?? 0))).toBe(true);
         }
-        expect(zeros).toBe(Math.round(fraction * scores.length));
+      }),
+    );
+  });
+});
+
+describe('quotas', () => {
+  const parts = fc.array(
+    fc.nat(20).chain((units) => fc.record({ units: fc.constant(units), zeros: fc.nat(units) })),
+    { minLength: 1, maxLength: 8 },
+  );
+
+  it('give the rounded fraction in all, each part at least the zeros that it has and at most what it is', () => {
+    fc.assert(
+      fc.property(parts, fractions, (given, fraction) => {
+        const counts = quotas(given, fraction);
+        const all = given.reduce((total, { units }) => total + units, 0);
+        const zeros = given.reduce((total, each) => total + each.zeros, 0);
+        expect(sum(counts)).toBe(Math.max(zeros, Math.round(fraction * all)));
+        for (const [at, { units, zeros: own }] of given.entries()) {
+          expect(counts[at]).toBeGreaterThanOrEqual(own);
+          expect(counts[at]).toBeLessThanOrEqual(units);
+        }
+      }),
+    );
+  });
+
+  it('are the fraction of each part, up to one, where nothing is zero yet', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(20), { minLength: 1 }), fractions, (sizes, fraction) => {
+        const counts = quotas(
+          sizes.map((units) => ({ units, zeros: 0 })),
+          fraction,
+        );
+        for (const [at, units] of sizes.entries()) expect(Math.abs((counts[at] ?? 0) - fraction * units)).toBeLessThanOrEqual(1 + 1e-9);
       }),
     );
   });
@@ -91,7 +126,7 @@ describe('N:M', () => {
     fc.assert(
       fc.property(matrices, ratios, fc.nat(999), (matrix, { kept, group }, seed) => {
         const scores = scoresFor(matrix, seed);
-        const zeros = chooseZeros({ matrix, scores }, { pattern: { kind: 'n:m', kept, group }, fraction: 1, compare: 'matrix' });
+        const zeros = chooseZeros(scores, matrix, { pattern: { kind: 'n:m', kept, group }, fraction: 1, compare: 'matrix' });
         for (let row = 0; row < matrix.rows; row += 1) {
           for (let tap = 0; tap < matrix.depth / matrix.inputs; tap += 1) {
             for (let input = 0; input < matrix.inputs; input += group) {
@@ -118,7 +153,7 @@ describe('blocks', () => {
       fc.property(matrices, sizes, fractions, fc.nat(999), (matrix, size, fraction, seed) => {
         const pattern: Pattern = { kind: 'block', ...size };
         const scores = scoresFor(matrix, seed);
-        const zeros = chooseZeros({ matrix, scores }, { pattern, fraction, compare: 'matrix' });
+        const zeros = chooseZeros(scores, matrix, { pattern, fraction, compare: 'matrix' });
         const energies: { readonly isZero: boolean; readonly energy: number }[] = [];
         for (const down of rowPieces(pattern, matrix)) {
           for (const across of columnPieces(pattern, matrix)) {
@@ -142,8 +177,8 @@ describe('blocks', () => {
     fc.assert(
       fc.property(matrices, fractions, fc.nat(999), (matrix, fraction, seed) => {
         const scores = scoresFor(matrix, seed);
-        const blocks = chooseZeros({ matrix, scores }, { pattern: { kind: 'block', rows: 1, columns: 1 }, fraction, compare: 'output' });
-        const free = chooseZeros({ matrix, scores }, { pattern: { kind: 'unstructured' }, fraction, compare: 'output' });
+        const blocks = chooseZeros(scores, matrix, { pattern: { kind: 'block', rows: 1, columns: 1 }, fraction, compare: 'output' });
+        const free = chooseZeros(scores, matrix, { pattern: { kind: 'unstructured' }, fraction, compare: 'output' });
         expect([...blocks]).toEqual([...free]);
       }),
     );
