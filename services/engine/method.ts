@@ -97,11 +97,22 @@ export interface CalibrationSummary {
   readonly from_cache: boolean;
 }
 
+/** A budget that a recipe sets a method, and what the method's model came to. */
+export interface BudgetOutcome {
+  readonly figure: 'macs' | 'parameters' | 'bytes' | 'latency';
+  /** Fractions of the figure of the model that the method was given. */
+  readonly asked: number;
+  readonly reached: number;
+  /** False rejects the artifact. True for a budget that was given up for the bound on the loss of a metric. */
+  readonly accepted: boolean;
+}
+
 /** What a method did to the model. */
 export interface MethodOutcome {
   readonly nodes: readonly NodeChange[];
   readonly layers?: readonly LayerReport[];
   readonly calibration?: CalibrationSummary;
+  readonly budgets?: readonly BudgetOutcome[];
   /** Sentences for the report's `warnings`. */
   readonly warnings?: readonly string[];
 }

@@ -1,10 +1,17 @@
 /** The quality gate: which bounds of the recipe the measured artifact keeps. */
 import type { FidelityResult } from '../evaluation/fidelity.js';
 import type { Metrics } from '../evaluation/metrics.js';
+import type { BudgetOutcome } from '../method.js';
 import type { MetricName, QualityGate } from './plan.js';
 
 export interface GateCheck {
-  readonly check: 'max_metric_drop' | 'min_speedup' | 'min_size_ratio' | 'min_sqnr_db' | 'finite_outputs';
+  readonly check:
+    | 'max_metric_drop'
+    | 'min_speedup'
+    | 'min_size_ratio'
+    | 'min_sqnr_db'
+    | 'finite_outputs'
+    | `budget_${BudgetOutcome['figure']}`;
   readonly limit: number;
   /** null when it could not be measured; such a check has failed. */
   readonly actual: number | null;
@@ -24,6 +31,8 @@ export interface Measured {
   readonly speedup: number | null;
   readonly sizeRatio: number;
   readonly fidelity: FidelityResult;
+  /** Of the methods, in order. */
+  readonly budgets?: readonly BudgetOutcome[];
 }
 
 function atLeast(check: GateCheck['check'], limit: number | undefined, actual: number | null): GateCheck[] {
@@ -41,7 +50,10 @@ export function metricDrop(metric: MetricName, source: Metrics | null, artifact:
 /** Differences of shares carry rounding in the last digit; a drop of exactly the limit passes. */
 const ROUNDING = 1e-12;
 
-/** An artifact that makes NaN or infinity where the source does not has failed, whatever the recipe asks for. */
+/**
+ * An artifact that makes NaN or infinity where the source does not has failed, whatever the recipe asks for; so has one that misses a
+ * budget of the recipe, unless that was given up for the metric.
+ */
 export function checkGate(gate: QualityGate | undefined, measured: Measured): GateResult {
   const metric = gate?.metric ?? (measured.sourceMetrics?.mse === undefined ? 'top1' : 'mse');
   const drop = metricDrop(metric, measured.sourceMetrics, measured.artifactMetrics);
@@ -53,6 +65,12 @@ export function checkGate(gate: QualityGate | undefined, measured: Measured): Ga
     ...atLeast('min_speedup', gate?.min_speedup, measured.speedup),
     ...atLeast('min_size_ratio', gate?.min_size_ratio, measured.sizeRatio),
     ...atLeast('min_sqnr_db', gate?.min_sqnr_db, measured.fidelity.sqnr_db),
+    ...(measured.budgets ?? []).map(({ figure, asked, reached, accepted }) => ({
+      check: `budget_${figure}` as const,
+      limit: asked,
+      actual: reached,
+      passed: accepted,
+    })),
     { check: 'finite_outputs', limit: 0, actual: measured.fidelity.non_finite, passed: measured.fidelity.non_finite === 0 },
   ];
   return { passed: checks.every((check) => check.passed), checks };

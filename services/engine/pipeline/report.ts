@@ -123,6 +123,7 @@ export function buildReport(parts: ReportParts): CompressionReport {
     speedup,
     sizeRatio,
     fidelity: reference.fidelity,
+    budgets: parts.outcomes.flatMap(({ budgets }) => budgets ?? []),
   });
   return {
     schema_version: reportSchemaVersion,

@@ -75,6 +75,10 @@ const checkWords: Readonly<Record<GateCheck['check'], string>> = {
   min_speedup: 'speedup, at least',
   min_size_ratio: 'size ratio, at least',
   min_sqnr_db: 'SQNR in dB, at least',
+  budget_macs: 'multiply-accumulates kept',
+  budget_parameters: 'weights kept',
+  budget_bytes: 'bytes kept',
+  budget_latency: 'latency kept',
   finite_outputs: 'outputs that are finite in one model only, at most',
 };
 

@@ -55,6 +55,13 @@ describe('checkGate', () => {
     }
   });
 
+  test('a budget that a method missed fails, unless it was given up for the metric', () => {
+    const missed = { figure: 'macs', asked: 0.5, reached: 0.7, accepted: false } as const;
+    const failed = checkGate(undefined, measured({ budgets: [missed] }));
+    expect(failed).toMatchObject({ passed: false, checks: [{ check: 'budget_macs', limit: 0.5, actual: 0.7 }, {}] });
+    expect(checkGate(undefined, measured({ budgets: [{ ...missed, accepted: true }] })).passed).toBe(true);
+  });
+
   test('an artifact that makes NaN where the source does not fails without any bound', () => {
     expect(checkGate(undefined, measured({ fidelity: { ...fidelity, non_finite: 1 } })).passed).toBe(false);
   });
