@@ -14,7 +14,7 @@ export interface InputEnergies {
 
 /** Energies by key. A layer whose activation the main graph does not make (it lies in a branch) is missing. */
 export function inputEnergies(request: RowSumRequest): Promise<Map<string, InputEnergies>> {
-  return sumRows(request, (probe, rows, layer) => {
+  return sumRows(request, (probe, { rows, layer }) => {
     const mean = probe.output(probe.node('GlobalAveragePool', [probe.node('Mul', [rows, rows])]), 'float32');
     const shape = probe.output(probe.node('Shape', [rows]), 'int64');
     const squares = new Float64Array(groupsOf(layer) * layer.depth);

@@ -21,8 +21,18 @@ export interface RowSumRequest {
 
 /** What the probe computes of the rows of one layer in each run, and what is added up of it. */
 export interface RowSum<T> {
-  add(fetched: FetchedParts): void;
-  result(): T;
+  add(fetched: FetchedParts): void | Promise<void>;
+  result(): T | Promise<T>;
+  close?(): Promise<void>;
+}
+
+/** What a sum is made for. */
+export interface SummedRows {
+  /** [group, depth, rows], a value of the probe. */
+  readonly rows: Value;
+  readonly layer: RowLayer;
+  /** About as many rows come in one run. */
+  readonly rowsPerRun: number;
 }
 
 /** Outputs of a run by name; throws Error for one that the probe does not have. */
@@ -34,34 +44,43 @@ const RUN_BYTES = 12 * 2 ** 20;
 const SAMPLES_PER_RUN_MAX = 64;
 
 /**
- * `sumOf` is given the rows [group, depth, rows] of a layer inside the probe. Layers with the same rows are summed once. A layer
+ * `sumOf` is given the rows of a layer inside the probe. Layers with the same rows are summed once. A layer
  * whose activation the main graph does not make (it lies in a branch) is missing in the result.
  */
 export async function sumRows<T>(
   request: RowSumRequest,
-  sumOf: (probe: ProbeGraph, rows: Value, layer: RowLayer) => RowSum<T>,
+  sumOf: (probe: ProbeGraph, summed: SummedRows) => RowSum<T>,
 ): Promise<Map<string, T>> {
   const { samples, context, model } = request;
   const distinct = new Map(request.layers.map((layer) => [rowSignature(layer), layer]));
   const rowsPerSample = await observedRows(request, [...distinct.values()]);
   if (rowsPerSample.size === 0) return new Map();
   const probe = new ProbeGraph(model);
-  const sums = new Map<string, RowSum<T>>();
-  let bytesPerSample = 1;
-  for (const [layer, rows] of rowsPerSample) {
-    const step = coprimeStep(Math.ceil((rows * samples.sampleCount) / (request.rowsMax ?? ROWS_MAX)), rows);
-    const activation = probe.value(layer.activation) ?? missing(layer.activation);
-    sums.set(rowSignature(layer), sumOf(probe, everyRow(probe, layerRows(probe, activation, layer), step), layer));
-    bytesPerSample = Math.max(bytesPerSample, 4 * rows * layer.depth * groupsOf(layer));
-  }
+  const bytesPerSample = Math.max(1, ...[...rowsPerSample].map(([layer, rows]) => 4 * rows * layer.depth * groupsOf(layer)));
   const size = Math.max(1, Math.min(SAMPLES_PER_RUN_MAX, Math.floor(RUN_BYTES / bytesPerSample)));
-  await runAll({ model: probe.pruned(), samples, size, context }, (fetched) => {
-    for (const sum of sums.values()) sum.add((name) => fetched.get(name) ?? missing(name));
-  });
+  const sums = new Map<string, RowSum<T>>();
+  for (const [layer, each] of rowsPerSample) {
+    const step = coprimeStep(Math.ceil((each * samples.sampleCount) / (request.rowsMax ?? ROWS_MAX)), each);
+    const activation = probe.value(layer.activation) ?? missing(layer.activation);
+    const rows = everyRow(probe, layerRows(probe, activation, layer), step);
+    const rowsPerRun = Math.ceil((each / step) * (samples.fixedBatch ?? size));
+    sums.set(rowSignature(layer), sumOf(probe, { rows, layer, rowsPerRun }));
+  }
+  try {
+    await runAll({ model: probe.pruned(), samples, size, context }, async (fetched) => {
+      for (const sum of sums.values()) await sum.add((name) => fetched.get(name) ?? missing(name));
+    });
+    return await resultsOf(request.layers, sums);
+  } finally {
+    for (const sum of sums.values()) await sum.close?.();
+  }
+}
+
+async function resultsOf<T>(layers: readonly SummedLayer[], sums: ReadonlyMap<string, RowSum<T>>): Promise<Map<string, T>> {
   const results = new Map<string, T>();
   for (const [signature, sum] of sums) {
-    const result = sum.result();
-    for (const layer of request.layers) if (rowSignature(layer) === signature) results.set(layer.key ?? layer.activation, result);
+    const result = await sum.result();
+    for (const layer of layers) if (rowSignature(layer) === signature) results.set(layer.key ?? layer.activation, result);
   }
   return results;
 }
@@ -113,7 +132,7 @@ export interface ProbeRuns {
  */
 export async function runAll(
   { model, samples, size, context, limit }: ProbeRuns,
-  take: (fetched: ReadonlyMap<string, Tensor>, samples: number) => void,
+  take: (fetched: ReadonlyMap<string, Tensor>, samples: number) => void | Promise<void>,
 ): Promise<void> {
   const session: ExecutionSession = await context.runtime.open(model);
   try {
@@ -122,7 +141,7 @@ export async function runAll(
       context.signal.throwIfAborted();
       if (run.rows > run.sampleCount && !isFirst) continue;
       isFirst = false;
-      take(await session.run(run.feeds), run.rows);
+      await take(await session.run(run.feeds), run.rows);
     }
   } finally {
     await session.close();

@@ -112,6 +112,20 @@ describe('gramMatrices', () => {
     }
   });
 
+  it('sums the rows of a model with a fixed batch of one as it sums them in large runs', async () => {
+    const builder = new ModelBuilder({ opset: 9 });
+    const x = builder.node('Relu', [builder.input('x', ['n', 40])]);
+    const { model } = builder.output(builder.node('MatMul', [x, builder.constant('w', noise([40, 4], 1))]));
+    const samples = samplesOf('x', noise([97, 40], 2));
+    const one = { ...samples, fixedBatch: 1, runs: (_size: number, limit?: number) => samples.runs(1, limit) };
+    const request = { model, layers: [{ activation: x.name, depth: 40 }], context: contextFor('measured') };
+    const [gathered, together] = [await gramMatrices({ ...request, samples: one }), await gramMatrices({ ...request, samples })];
+    const [a, b] = [gathered.get(x.name) ?? failed(), together.get(x.name) ?? failed()];
+    expect([a.rows, b.rows]).toEqual([97, 97]);
+    for (const [at, value] of b.gram.entries()) expect(a.gram[at]).toBeCloseTo(value, 4);
+    for (const [at, value] of b.mean.entries()) expect(a.mean[at]).toBeCloseTo(value, 6);
+  });
+
   it('takes about rowsMax rows, evenly: the mean square stays what it was', async () => {
     const builder = new ModelBuilder();
     const x = builder.node('Relu', [builder.input('x', ['n', 1, 32, 32])]);
