@@ -8,11 +8,13 @@ const BATCH_MAX = 64;
 /** Bytes of the feeds of one run; activations are a multiple of it. */
 const BATCH_BYTES_MAX = 4 * 2 ** 20;
 const PROBED_SAMPLES = 4;
+/** A sample that takes this long keeps the processor busy alone; a batch of them would only hold more activations at once. */
+const BUSY_RUN_MS = 8;
 /** Kernels chosen by size round differently (1e-6); a range taken over the batch, as in dynamic quantization, moves results by 1e-3 and more. */
 const RELATIVE_TOLERANCE = 1e-4;
 
 /**
- * The batch for measuring `sessions`, 1 unless all of them give for a batch what they give for single samples.
+ * The batch for measuring `sessions`, 1 for models that are slow enough alone, and unless all of them give for a batch what they give for single samples.
  * Dynamic quantization takes ranges over a whole batch, so such models are measured one sample at a time, as they are used.
  */
 export async function chooseBatchSize(sessions: readonly ExecutionSession[], input: EvaluationInput): Promise<number> {
@@ -20,10 +22,21 @@ export async function chooseBatchSize(sessions: readonly ExecutionSession[], inp
   const wanted = Math.min(BATCH_MAX, input.sampleCount, Math.floor(BATCH_BYTES_MAX / Math.max(1, input.sampleBytes)));
   if (wanted < 2) return 1;
   const singles = await collect(input.runs(1, PROBED_SAMPLES));
+  if (await isBusyAlone(sessions[0], singles)) return 1;
   const [batch] = await collect(input.runs(singles.length, singles.length));
   if (!batch) return 1;
   for (const session of sessions) if (!(await answersAlike(session, batch, singles))) return 1;
   return wanted;
+}
+
+async function isBusyAlone(session: ExecutionSession | undefined, singles: readonly EvaluationRun[]): Promise<boolean> {
+  let fastest = Number.POSITIVE_INFINITY;
+  for (const { feeds } of singles.slice(0, 2)) {
+    const started = performance.now();
+    await session?.run(feeds);
+    fastest = Math.min(fastest, performance.now() - started);
+  }
+  return fastest >= BUSY_RUN_MS;
 }
 
 async function collect(runs: AsyncIterable<EvaluationRun>): Promise<EvaluationRun[]> {

@@ -23,13 +23,22 @@ const TURN_MS = 2;
 
 /** Minima over interleaved rounds, as other load only ever adds time; undefined when no input is known that the model runs on. */
 export async function timeModels(before: Model, after: Model, context: MethodContext): Promise<ModelTiming | undefined> {
+  return (await timeAlternatives(before, [after], context))?.[0];
+}
+
+/** The same for several rewritten models, in their order, against one `before`. */
+export async function timeAlternatives(
+  before: Model,
+  afters: readonly Model[],
+  context: MethodContext,
+): Promise<readonly ModelTiming[] | undefined> {
   const options = { config: { 'session.intra_op.allow_spinning': '1' } };
   const sessions: ExecutionSession[] = [];
   try {
-    for (const model of [before, after]) sessions.push(await context.runtime.open(model, options));
+    for (const model of [before, ...afters]) sessions.push(await context.runtime.open(model, options));
     for await (const feeds of sampleFeeds(before, context)) {
-      const timing = await timeSessions(sessions, feeds, context.signal);
-      if (timing) return timing;
+      const turns = await warmUp(sessions, feeds);
+      if (turns !== undefined) return await timeSessions(sessions, { feeds, turns }, context.signal);
     }
     return undefined;
   } finally {
@@ -37,34 +46,40 @@ export async function timeModels(before: Model, after: Model, context: MethodCon
   }
 }
 
-async function timeSessions(
-  [before, after]: readonly ExecutionSession[],
-  feeds: ReadonlyMap<string, Tensor>,
-  signal: AbortSignal,
-): Promise<ModelTiming | undefined> {
-  if (!before || !after) return undefined;
-  let warmUp: number;
+/** Runs of one turn; undefined when the sessions refuse the inputs, as they may refuse those that were made up. */
+async function warmUp(sessions: readonly ExecutionSession[], feeds: ReadonlyMap<string, Tensor>): Promise<number | undefined> {
+  let runMs = 0;
   try {
-    await elapsed(before, feeds, 1);
-    warmUp = await elapsed(before, feeds, 1);
-    await elapsed(after, feeds, 1);
+    for (const session of sessions) await elapsed(session, feeds, 1);
+    for (const session of sessions.slice(0, 1)) runMs = await elapsed(session, feeds, 1);
   } catch {
-    // Inputs that were made up may be refused; the next ones follow.
     return undefined;
   }
-  const turns = Math.max(1, Math.round(TURN_MS / Math.max(warmUp, 0.001)));
-  const best = { before: Number.POSITIVE_INFINITY, after: Number.POSITIVE_INFINITY };
-  const ratios: number[] = [];
+  return Math.max(1, Math.round(TURN_MS / Math.max(runMs, 0.001)));
+}
+
+async function timeSessions(
+  sessions: readonly ExecutionSession[],
+  { feeds, turns }: { readonly feeds: ReadonlyMap<string, Tensor>; readonly turns: number },
+  signal: AbortSignal,
+): Promise<ModelTiming[]> {
+  const times: number[][] = sessions.map(() => []);
   const until = performance.now() + BUDGET_MS;
-  for (let round = 0; round < ROUNDS_MIN || (round < ROUNDS_MAX && performance.now() < until); round += 1) {
+  for (let round = 0; round < ROUNDS_MIN || (round < ROUNDS_MAX && performance.now() < until && !areClear(times)); round += 1) {
     signal.throwIfAborted();
-    const times = { before: await elapsed(before, feeds, turns), after: await elapsed(after, feeds, turns) };
-    best.before = Math.min(best.before, times.before);
-    best.after = Math.min(best.after, times.after);
-    ratios.push(times.before / times.after);
-    if (round >= ROUNDS_MIN && isClear(best, ratios)) break;
+    for (const [index, session] of sessions.entries()) times[index]?.push(await elapsed(session, feeds, turns));
   }
-  return best;
+  const [before = [], ...afters] = times;
+  return afters.map((after) => ({ before: Math.min(...before), after: Math.min(...after) }));
+}
+
+function areClear([before = [], ...afters]: readonly (readonly number[])[]): boolean {
+  return afters.every((after) =>
+    isClear(
+      { before: Math.min(...before), after: Math.min(...after) },
+      after.map((time, round) => (before[round] ?? time) / time),
+    ),
+  );
 }
 
 function isClear({ before, after }: ModelTiming, ratios: readonly number[]): boolean {

@@ -28,7 +28,7 @@ export interface LayerReportRequest {
 /** Enough for one decimal of a signal to noise ratio over the elements of a layer. */
 const SAMPLES = 4;
 /** Noise of single layers costs a run for each: what takes longer in all is left out of the report. */
-const LOCAL_NOISE_MS_MAX = 1500;
+const LOCAL_NOISE_MS_MAX = 600;
 const HISTOGRAM_BINS = 64;
 /** Larger models are reported without noise per layer: every layer costs a run, every output memory. */
 const LAYERS_MAX = 200;

@@ -3,7 +3,7 @@ import type { Graph, Model, Value } from '../../ir/index.js';
 import type { MethodContext } from '../../method.js';
 import { sampleFeeds } from '../../timing/observed-activations.js';
 import { runsOnTarget } from '../../timing/target-machine.js';
-import { timeModels } from '../../timing/whole-model-timing.js';
+import { timeAlternatives } from '../../timing/whole-model-timing.js';
 import type { IntegerUnit } from './integer-units.js';
 import type { StaticInt8Options } from './options.js';
 import { cheapestUnits, conversionCost, type UnitTime, unitTimes } from './placement.js';
@@ -84,10 +84,15 @@ async function provenChoice(
   context.progress(0.8, 'times of the whole model');
   const part = names.size > 0 && names.size < all.size ? candidate(model, names, input) : undefined;
   const trials = [...(part ? [{ names, built: part }] : []), { names: all, built: everything }];
+  const timings = await timeAlternatives(
+    model,
+    trials.map(({ built }) => built),
+    context,
+  );
   let best: { names: ReadonlySet<string>; gain: number; ground: string } | undefined;
   const seen: string[] = [];
-  for (const trial of trials) {
-    const timing = await timeModels(model, trial.built, context);
+  for (const [index, trial] of trials.entries()) {
+    const timing = timings?.[index];
     if (!timing) continue;
     const gain = timing.before / timing.after;
     const times = `${timing.before.toPrecision(3)} ms in float32, ${timing.after.toPrecision(3)} ms with ${trial.names.size} operators on codes`;
