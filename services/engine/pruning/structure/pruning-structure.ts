@@ -8,6 +8,11 @@ export interface Member {
   readonly axis: number;
   /** Several where one unit repeats: a channel that was flattened, the gates of a recurrent layer. Ascending. */
   readonly indices: readonly number[];
+  /**
+   * Set when only a part of the constant is meant: the elements whose index along this other axis is in [from, to). Directions of a
+   * recurrent layer, groups of a convolution, heads.
+   */
+  readonly within?: { readonly axis: number; readonly from: number; readonly to: number };
   /** The node that reads the constant. */
   readonly node: Node;
   /** 'producer': computes the unit; 'consumer': reads it; 'parameter': scales, shifts or names it on its way. */
@@ -51,5 +56,9 @@ export interface PruningStructure {
   readonly frozen: readonly FrozenChannels[];
 }
 
-/** Indices that remain, ascending, by initializer name and axis. */
+/**
+ * Indices that remain, ascending, by initializer name and axis. Where each position of another axis loses other indices (members with
+ * `within`), the lists of all its positions follow each other, all of the same length. A constant that was copied for one of its readers
+ * has its entries under the name of the copy.
+ */
 export type Survivors = ReadonlyMap<string, ReadonlyMap<number, readonly number[]>>;

@@ -1,0 +1,23 @@
+/** Dependency analysis: which channels of a model can go, and what goes with them. */
+import type { Graph, Model } from '../../ir/index.js';
+import { groupUnits } from './group-units.js';
+import { applyRule } from './rules/operator-rules.js';
+import { settle } from './settle.js';
+import type { AnalyzedStructure } from './structure-layout.js';
+import { StructureScope } from './structure-scope.js';
+
+/**
+ * Walks the model once; it is not changed. Best after clean-up, which turns Constant nodes and what is computed of constants into
+ * initializers. `shapes`: sizes by name of the value, observed on a sample (`observeShapes`), for what the model does not state.
+ * Inputs and outputs keep their shapes. Unknown operators, and whatever cannot be followed, freeze the channels that they read.
+ */
+export function analyzeStructure(model: Model, shapes: ReadonlyMap<string, readonly number[]> = new Map()): AnalyzedStructure {
+  const scope = new StructureScope(model, shapes);
+  walk(model.graph, scope);
+  return groupUnits(scope, settle(scope));
+}
+
+function walk(graph: Graph, scope: StructureScope): void {
+  for (const node of graph.nodes) applyRule(node, scope);
+  for (const output of graph.outputs) scope.pin(scope.carrier(output), `"${output.name}" is an output of the model`);
+}
