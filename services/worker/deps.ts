@@ -73,6 +73,7 @@ export async function startWorker(config: ConfigWithDatabase, options: WorkerOpt
     engine: host,
     running,
     scratchRoot,
+    cacheDir: path.join(config.dataDir, 'cache'),
     heartbeatMs: jobs.heartbeatMs,
     timeoutMs: jobs.timeoutMs,
     progressIntervalMs,

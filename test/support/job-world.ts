@@ -23,6 +23,8 @@ export interface JobWish {
   readonly deadlineAt?: Date;
   readonly webhookUrl?: string;
   readonly maxAttempts?: number;
+  /** An .npz file with calibration samples. */
+  readonly calibrationBytes?: Uint8Array;
   /** The model is deleted before the job is looked at. */
   readonly modelDeleted?: boolean;
   /** Nothing tells the queue of this job. */
@@ -91,6 +93,7 @@ export class JobWorld {
     const journal = path.join(this.config.dataDir, `${id}.journal`);
     const model = await this.storeModel(tenantId, wish.modelBytes ?? JSON.stringify({ name: id, journal, ...wish.model }));
     if (wish.modelDeleted) await this.database.db.model.update({ where: { id: model }, data: { deletedAt: new Date() } });
+    const calibrationId = wish.calibrationBytes ? await this.storeDataset(tenantId, wish.calibrationBytes) : null;
     await this.database.transaction(async (tx) => {
       const job = await tx.job.create({
         data: {
@@ -98,6 +101,7 @@ export class JobWorld {
           tenantId,
           state: 'queued',
           modelId: model,
+          calibrationId,
           recipe: wish.recipe ?? { steps: [{ method: 'clean-up' }] },
           recipeSha256: '0'.repeat(64),
           timeoutSeconds: wish.timeoutSeconds ?? null,
@@ -119,6 +123,16 @@ export class JobWorld {
     const id = newId('model');
     const files = [{ path: 'model.onnx', bytes, sha256, role: 'model' }];
     await this.database.db.model.create({ data: { id, tenantId, name: 'test', sha256, bytes: BigInt(bytes), files, inspection: {} } });
+    return id;
+  }
+
+  private async storeDataset(tenantId: string, content: Uint8Array): Promise<string> {
+    const file = path.join(this.config.dataDir, randomBytes(8).toString('hex'));
+    await writeFile(file, content);
+    const { sha256, bytes } = await this.blobs.putFile(tenantId, file);
+    const id = newId('dataset');
+    const facts = { name: 'test', sha256, bytes: BigInt(bytes), format: 'npz', sampleCount: 1, arrays: [] };
+    await this.database.db.dataset.create({ data: { id, tenantId, ...facts } });
     return id;
   }
 

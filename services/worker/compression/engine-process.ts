@@ -1,4 +1,5 @@
 /** Entry of the process of one job: paths come in over IPC, an artifact and a report lie in a folder when it says `finished`. */
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { compress, EngineError } from '#engine';
 import type { ChildMessage, ParentMessage, RunMessage } from './engine-protocol.js';
@@ -30,6 +31,8 @@ async function runJob(job: RunMessage, signal: AbortSignal): Promise<ChildMessag
       ...(job.evaluationPath === null ? {} : { evaluation: job.evaluationPath }),
       outDir: job.outDir,
       scratch: job.scratch,
+      calibrationCache: join(job.cacheDir, 'calibration'),
+      latencyCache: join(job.cacheDir, 'latency'),
       ...(job.threads === null ? {} : { threads: job.threads }),
       signal,
       onProgress: ({ phase, fraction, message, eta_s }) => void send({ type: 'progress', phase, fraction, message, etaSeconds: eta_s }),

@@ -14,6 +14,8 @@ export interface RunMessage {
   readonly outDir: string;
   /** Private folder for temporary files. */
   readonly scratch: string;
+  /** Folder in which results that other jobs can use are kept: ranges of a model and data set, times of layers. */
+  readonly cacheDir: string;
   /** CPU threads this job may use; null: all of the machine. */
   readonly threads: number | null;
 }

@@ -21,6 +21,8 @@ export interface CompressionJobDeps {
   readonly engine: { run(run: EngineRun): Promise<EngineOutcome> };
   readonly running: RunningJobs;
   readonly scratchRoot: string;
+  /** Outlives the jobs; may be emptied at any time. */
+  readonly cacheDir: string;
   readonly heartbeatMs: number;
   /** Limit of jobs that name none. */
   readonly timeoutMs: number;
@@ -126,7 +128,14 @@ async function prepareAndRun(deps: CompressionJobDeps, { claimed, keeper, progre
     const paths = await materialiseInputs(deps.blobs, claimed, { inputs, folder: folders.input });
     const { job } = claimed;
     const outcome = await runEngine(deps, {
-      job: { ...paths, recipe: job.recipe, outDir: folders.out, scratch: folders.temporary, threads: deps.threads },
+      job: {
+        ...paths,
+        recipe: job.recipe,
+        outDir: folders.out,
+        scratch: folders.temporary,
+        cacheDir: deps.cacheDir,
+        threads: deps.threads,
+      },
       timeoutMs: job.timeoutSeconds === null ? deps.timeoutMs : job.timeoutSeconds * 1000,
       signal: keeper.signal,
       onProgress: progress.record,

@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
+import { json } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { npzFile } from '../../../services/cli/sample/npz-file.js';
 import { sampleModel } from '../../../services/cli/sample/sample-model.js';
+import { drawSamples, sampleTask } from '../../../services/cli/sample/sample-task.js';
 import { startWorker, type Worker } from '../../../services/worker/deps.js';
 import { JobWorld } from '../../support/job-world.js';
 
@@ -34,6 +37,25 @@ describe('the worker with the real engine', () => {
     await world.checkInvariants();
     expect(trouble).toEqual([]);
   });
+
+  it('ranges of a model and data set are found once: the next job with both takes them from the cache of the worker', async () => {
+    const { features, count } = drawSamples(32, sampleTask.seed + 9);
+    const calibrationBytes = npzFile([{ name: 'features', shape: [count, sampleTask.features], values: features }]);
+    const wish = { modelBytes: sampleModel(), calibrationBytes, recipe: { objective: 'size', steps: [{ method: 'static-int8' }] } };
+    const seen: unknown[] = [];
+    for (const _ of ['first', 'second']) {
+      const { id } = await world.createJob(wish);
+      await ended(id);
+      expect((await world.job(id)).error).toBeNull();
+      const report = (await world.artifacts(id)).find(({ role }) => role === 'report');
+      const { calibration } = (await json(await world.blobs.open(report?.tenantId ?? '', report?.sha256 ?? ''))) as {
+        calibration: { from_cache: boolean };
+      };
+      seen.push(calibration.from_cache);
+    }
+    expect(seen).toEqual([false, true]);
+    // Two processes that load the engine from source.
+  }, 90_000);
 
   it('bytes that are no model fail with the code of the engine', async () => {
     const { id } = await world.createJob({ modelBytes: createHash('sha256').update('noise').digest() });
