@@ -2,7 +2,7 @@
 import type { Ranking } from '../importance/options.js';
 import { rankUnits } from '../importance/rank-units.js';
 import type { RemovalOrder } from '../importance/removal-order.js';
-import type { Removal } from './constant-sizes.js';
+import type { Removal } from './value-sizes.js';
 
 export interface WidthProblem {
   readonly orders: readonly RemovalOrder[];
@@ -36,63 +36,133 @@ export function removalOf(orders: readonly RemovalOrder[], steps: readonly numbe
 
 /** Rungs ahead that one step is chosen from: a cost may jump and what is saved come only behind the jump. */
 const LOOKAHEAD = 4;
+/** Exchanges between two groups; each makes the widths cheaper, and the first ones make most of the difference. */
+const EXCHANGES_MAX = 64;
 
-/**
- * Greedy by marginal ratio, as for bits (quantization/sensitivity/search.ts), but with the savings worked out anew for each step,
- * as the layers of two groups are worth less when one of them is narrow: always the step with the least cost per saving. When the
- * budget is kept, what can be given back within it is, the most costly first.
- */
-function cheapestSteps(problem: WidthProblem): number[] {
-  const { orders, ladders, limit } = problem;
-  const at = ladders.map(() => 0);
-  const stepsAt = (rungs: readonly number[]): number[] => rungs.map((rung, order) => ladders[order]?.[rung] ?? 0);
-  const kept = (rungs: readonly number[]): number => problem.kept(removalOf(orders, stepsAt(rungs)));
-  while (kept(at) > limit) {
-    const next = bestMove(problem, at);
-    if (!next) break;
-    at[next.order] = next.rung;
+/** Widths as positions on the ladders, and what they cost and save. */
+class Rungs {
+  readonly at: number[];
+
+  constructor(private readonly problem: WidthProblem) {
+    this.at = problem.ladders.map(() => 0);
   }
-  const costOf = (order: number, rung: number): number => orders[order]?.costs[ladders[order]?.[rung] ?? 0] ?? 0;
-  for (;;) {
-    const affordable = at
-      .map((rung, order) => ({ order, regained: rung > 0 ? costOf(order, rung) - costOf(order, rung - 1) : 0 }))
-      .filter(({ order, regained }) => regained > 0 && kept(at.with(order, (at[order] ?? 0) - 1)) <= limit)
-      .sort((a, b) => b.regained - a.regained);
-    const [best] = affordable;
-    if (!best) return stepsAt(at);
-    at[best.order] = (at[best.order] ?? 0) - 1;
+
+  /** Whether what a removal is worth is another figure than the budget's. */
+  get savesOtherwise(): boolean {
+    return this.problem.saved !== undefined;
+  }
+
+  steps(at: readonly number[] = this.at): number[] {
+    return at.map((rung, order) => this.problem.ladders[order]?.[rung] ?? 0);
+  }
+
+  kept(at: readonly number[] = this.at): number {
+    return this.problem.kept(this.removal(at));
+  }
+
+  saved(at: readonly number[] = this.at): number {
+    return this.problem.saved?.(this.removal(at)) ?? 1 - this.kept(at);
+  }
+
+  cost(order: number, rung: number): number {
+    return this.problem.orders[order]?.costs[this.problem.ladders[order]?.[rung] ?? 0] ?? 0;
+  }
+
+  /** What moving one group to another rung adds to the cost. */
+  added({ order, rung }: Move): number {
+    return this.cost(order, rung) - this.cost(order, this.at[order] ?? 0);
+  }
+
+  /** To the rungs that follow, as far as is looked ahead. */
+  *movesDown(): Generator<Move> {
+    for (const [order, ladder] of this.problem.ladders.entries()) {
+      const rung = this.at[order] ?? 0;
+      for (let next = rung + 1; next < Math.min(ladder.length, rung + 1 + LOOKAHEAD); next += 1) yield { order, rung: next };
+    }
+  }
+
+  *movesUp(): Generator<Move> {
+    for (const [order, rung] of this.at.entries()) if (rung > 0) yield { order, rung: rung - 1 };
+  }
+
+  with(...moves: readonly Move[]): number[] {
+    const moved = [...this.at];
+    for (const { order, rung } of moves) moved[order] = rung;
+    return moved;
+  }
+
+  make(...moves: readonly Move[]): void {
+    for (const { order, rung } of moves) this.at[order] = rung;
+  }
+
+  private removal(at: readonly number[]): number[] {
+    return removalOf(this.problem.orders, this.steps(at));
   }
 }
 
 interface Move {
   readonly order: number;
   readonly rung: number;
-  /** Cost per saving. */
-  readonly price: number;
 }
 
-function bestMove({ orders, ladders, ...problem }: WidthProblem, at: readonly number[]): Move | undefined {
-  const saved = problem.saved ?? ((removed: Removal) => 1 - problem.kept(removed));
-  const removed = removalOf(
-    orders,
-    at.map((rung, order) => ladders[order]?.[rung] ?? 0),
-  );
-  const present = saved(removed);
-  let best: Move | undefined;
-  for (const [order, ladder] of ladders.entries()) {
-    const costs = orders[order]?.costs;
-    const from = costs?.[ladder[at[order] ?? 0] ?? 0] ?? 0;
-    const parts = Math.max(1, orders[order]?.group.parts.length ?? 1);
-    for (const ahead of ladder.slice((at[order] ?? 0) + 1, (at[order] ?? 0) + 1 + LOOKAHEAD).keys()) {
-      const rung = (at[order] ?? 0) + 1 + ahead;
-      const step = ladder[rung] ?? 0;
-      const gain = saved(removed.with(order, step * parts)) - present;
-      if (gain <= 0) continue;
-      const price = ((costs?.[step] ?? 0) - from) / gain;
-      if (!best || price < best.price) best = { order, rung, price };
+/**
+ * Greedy by marginal ratio, as for bits (quantization/sensitivity/search.ts), but with the savings worked out anew for each step,
+ * as the layers of two groups are worth less when one of them is narrow: always the step with the least cost per saving. When the
+ * budget is kept, what can be given back within it is, the most costly first, and groups exchange units while that is cheaper.
+ */
+function cheapestSteps(problem: WidthProblem): number[] {
+  const rungs = new Rungs(problem);
+  while (rungs.kept() > problem.limit) {
+    const move = bestMove(rungs);
+    if (!move) return rungs.steps();
+    rungs.make(move);
+  }
+  giveBack(rungs, problem.limit);
+  for (let exchanges = 0; exchanges < EXCHANGES_MAX; exchanges += 1) {
+    const exchange = bestExchange(rungs, problem.limit);
+    if (!exchange) break;
+    rungs.make(...exchange);
+    giveBack(rungs, problem.limit);
+  }
+  return rungs.steps();
+}
+
+function bestMove(rungs: Rungs): Move | undefined {
+  const present = rungs.saved();
+  let best: { readonly move: Move; readonly price: number } | undefined;
+  for (const move of rungs.movesDown()) {
+    const gain = rungs.saved(rungs.with(move)) - present;
+    if (gain <= 0) continue;
+    const price = rungs.added(move) / gain;
+    if (!best || price < best.price) best = { move, price };
+  }
+  return best?.move;
+}
+
+function giveBack(rungs: Rungs, limit: number): void {
+  for (;;) {
+    const [best] = [...rungs.movesUp()]
+      .filter((move) => rungs.added(move) < 0 && rungs.kept(rungs.with(move)) <= limit)
+      .sort((a, b) => rungs.added(a) - rungs.added(b));
+    if (!best) return;
+    rungs.make(best);
+  }
+}
+
+/** One group gets units back and another one gives some, so that the budget is kept, no less is saved and the cost falls most. */
+function bestExchange(rungs: Rungs, limit: number): readonly [Move, Move] | undefined {
+  const present = rungs.saved();
+  let best: { readonly moves: readonly [Move, Move]; readonly added: number } | undefined;
+  for (const up of rungs.movesUp()) {
+    for (const down of rungs.movesDown()) {
+      const added = rungs.added(up) + rungs.added(down);
+      if (up.order === down.order || added >= (best?.added ?? -1e-12)) continue;
+      const at = rungs.with(up, down);
+      if (rungs.kept(at) > limit || (rungs.savesOtherwise && rungs.saved(at) < present)) continue;
+      best = { moves: [up, down], added };
     }
   }
-  return best;
+  return best?.moves;
 }
 
 /** The shortest prefix of one order over all groups (rank-units.ts) that keeps the budget, its widths moved to the next allowed ones. */

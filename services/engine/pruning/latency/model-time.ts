@@ -5,9 +5,8 @@ import type { MethodContext } from '../../method.js';
 import { timesByName } from '../../timing/kernel-times.js';
 import { sampleFeeds } from '../../timing/observed-activations.js';
 import { removalOf } from '../budget/choose-widths.js';
-import { ConstantSizes, type Removal } from '../budget/constant-sizes.js';
 import { weightsOf } from '../budget/model-cost.js';
-import { groupsThroughNodes } from '../budget/spanned-nodes.js';
+import type { Removal, ValueSizes } from '../budget/value-sizes.js';
 import type { RemovalOrder } from '../importance/removal-order.js';
 import { LatencyTable, type WantedTimes } from './latency-table.js';
 import { type LayerForm, type LayerWidths, layerForm } from './layer-form.js';
@@ -15,6 +14,7 @@ import { interpolated } from './width-grid.js';
 
 export interface TimeRequest {
   readonly model: Model;
+  readonly sizes: ValueSizes;
   readonly orders: readonly RemovalOrder[];
   /** Allowed steps by order. */
   readonly ladders: readonly (readonly number[])[];
@@ -62,18 +62,17 @@ export async function measureModelTime(request: TimeRequest, context: MethodCont
   return source > 0 ? { source, at } : undefined;
 }
 
-function timedLayers({ model, orders, shapes }: TimeRequest): TimedLayer[] {
+function timedLayers({ model, orders, shapes, sizes }: TimeRequest): TimedLayer[] {
   const store = new WeightStore(model);
   const groups = orders.map(({ group }) => group);
-  const sizes = new ConstantSizes(groups);
   const losesGroups = new Set(groups.filter(({ kind }) => kind === 'groups').flatMap(({ producers }) => producers));
   return [...graphsWithin(model.graph)].flatMap((graph) =>
     graph.nodes.flatMap((node): TimedLayer[] => {
       const [weight] = weightsOf(node, store);
       const inputDims = shapes.get(node.inputs[0]?.name ?? '');
-      if (!weight || !inputDims || !sizes.isPruned(weight.value) || weight.value !== node.inputs[1]) return [];
+      if (!weight || !inputDims || weight.value !== node.inputs[1] || sizes.groupsIn(weight.value, node).size === 0) return [];
       const form = layerForm({ node, weightDims: weight.tensor.dims, inputDims, losesGroups: losesGroups.has(node) });
-      const dims = sizes.dimsOf(weight);
+      const dims = sizes.dimsOf(weight.value, weight.tensor.dims, node);
       return form ? [{ node, form, widths: (removed) => form.widths(dims(removed)) }] : [];
     }),
   );
@@ -99,28 +98,27 @@ function gridOf({ widths }: TimedLayer, { orders, ladders }: TimeRequest, points
 /** Kernels that compute layers, under whatever name: what is not timed by itself stays out of the rest, too. */
 const layerKernels = /^(Nhwc)?(Fused)?(Conv|ConvTranspose|Gemm|LSTM|GRU|RNN)$|^Reorder/;
 
-/** The other nodes, each in proportion to the widths of the groups that pass through it. */
+/** The other nodes, each in proportion to what remains of its results. */
 async function timesOfOthers(
-  { model, orders }: TimeRequest,
+  { model, sizes }: TimeRequest,
   timed: ReadonlySet<Node>,
   context: MethodContext,
 ): Promise<((removed: Removal) => number) | undefined> {
   const kernels = await profileOf(model, context);
   if (!kernels) return undefined;
   const times = timesByName(kernels.filter(({ opType }) => !layerKernels.test(opType)));
-  const through = groupsThroughNodes(orders.map(({ group }) => group));
-  const terms: { readonly time: number; readonly groups: readonly number[] }[] = [];
+  const terms: ((removed: Removal) => number)[] = [];
   for (const graph of graphsWithin(model.graph)) {
     for (const node of graph.nodes) {
-      if (timed.has(node)) continue;
       const names = new Set([node.name, ...node.outputs.map((value) => value?.name ?? '')]);
       const time = [...names].reduce((sum, name) => sum + (times.get(name) ?? 0), 0);
-      if (time > 0) terms.push({ time, groups: through.get(node) ?? [] });
+      const [result] = node.outputs;
+      if (timed.has(node) || time === 0) continue;
+      const kept = result ? sizes.keptOf(result) : () => 1;
+      terms.push((removed) => time * kept(removed));
     }
   }
-  const unitsOf = (at: number): number => orders[at]?.group.units.length ?? 1;
-  return (removed) =>
-    terms.reduce((sum, { time, groups }) => sum + groups.reduce((left, at) => left * (1 - (removed[at] ?? 0) / unitsOf(at)), time), 0);
+  return (removed) => terms.reduce((sum, term) => sum + term(removed), 0);
 }
 
 async function profileOf(model: Model, context: MethodContext) {
