@@ -1,6 +1,5 @@
-/** Bias correction (methods.md 3.2): the mean of each channel is moved back to where it was before the weights were rounded. */
-import { float32Tensor, float32Values, floatAttribute, integerValues, type Model, type Node, type Tensor, type Use } from '../ir/index.js';
-import type { WeightStore } from '../layers/weight-store.js';
+/** Means of outputs, for bias correction (methods.md 3.2): each channel's is moved back to where it was before the weights were rounded. */
+import { float32Values, integerValues, type Model, type Tensor } from '../ir/index.js';
 import type { MethodContext, RunSource } from '../method.js';
 import { ProbeGraph } from '../normal-equations/probe-graph.js';
 import { runAll } from '../normal-equations/row-sums.js';
@@ -54,58 +53,4 @@ function addMeans(total: Float64Array, mean: Tensor, positions: number): number 
     total[channel] = (total[channel] ?? 0) + value * positions;
   }
   return (mean.dims[0] ?? 0) * positions;
-}
-
-/**
- * b += delta, where delta is what the means lost: before - after. Conv, ConvTranspose and Gemm get their constant bias
- * changed or a new one, a MatMul the constant vector of the Add behind it. False, with nothing changed, when there is none.
- */
-export function correctBias(store: WeightStore, node: Node, delta: Float64Array): boolean {
-  if (node.domain !== '') return false;
-  switch (node.opType) {
-    case 'Conv':
-    case 'ConvTranspose':
-      return node.inputs[2] ? shiftVector(store, { node, index: 2 }, delta) : addBias(store, node, delta);
-    case 'Gemm': {
-      const beta = floatAttribute(node, 'beta', 1);
-      if (beta === 0) return false;
-      const scaled = delta.map((value) => value / beta);
-      return node.inputs[2] ? shiftVector(store, { node, index: 2 }, scaled) : addBias(store, node, scaled);
-    }
-    case 'MatMul': {
-      const add = biasAddition(store, node);
-      return add ? shiftVector(store, add, delta) : false;
-    }
-    default:
-      return false;
-  }
-}
-
-/** The Add of a constant behind a product that nothing else reads. */
-function biasAddition(store: WeightStore, { outputs: [product], graph }: Node): Use | undefined {
-  const [use, ...others] = product?.uses ?? [];
-  if (!product || !use || others.length > 0 || store.isGraphOutput(product)) return undefined;
-  const { node, index } = use;
-  return node.opType === 'Add' && node.domain === '' && node.graph === graph ? { node, index: 1 - index } : undefined;
-}
-
-/** The reader gets a vector of its own: others may read the old one. */
-function shiftVector(store: WeightStore, { node, index }: Use, delta: Float64Array): boolean {
-  const constant = store.constant(node.inputs[index]);
-  if (constant?.tensor.dataType !== 'float32') return false;
-  const { dims } = constant.tensor;
-  const old = float32Values(constant.tensor);
-  const isVector = dims.slice(0, -1).every((size) => size === 1) && (old.length === delta.length || old.length === 1);
-  if (!isVector) return false;
-  const shifted = Float32Array.from(delta, (value, channel) => (old[old.length === 1 ? 0 : channel] ?? 0) + value);
-  node.setInput(index, store.add(constant, '_corrected', float32Tensor([...dims.slice(0, -1), delta.length], shifted)).value);
-  store.dropIfUnread(constant);
-  return true;
-}
-
-function addBias(store: WeightStore, node: Node, delta: Float64Array): boolean {
-  const weight = store.constant(node.inputs[1]);
-  if (!weight) return false;
-  node.setInput(2, store.add(weight, '_bias', float32Tensor([delta.length], Float32Array.from(delta))).value);
-  return true;
 }

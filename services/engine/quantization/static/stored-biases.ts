@@ -1,7 +1,7 @@
 /** Layers that stay in float and keep their weights in 8 bits: the mean of their results returns to where it was. */
 import type { Model } from '../../ir/index.js';
+import { shiftBias } from '../../layers/bias-shift.js';
 import { WeightStore } from '../../layers/weight-store.js';
-import { correctBias } from '../bias-correction.js';
 import type { IntegerUnit } from './integer-units.js';
 import { type InputStatistics, layerBias, quantizeLayer } from './layer-codes.js';
 
@@ -26,7 +26,7 @@ export function correctStoredBiases(model: Model, { units, stored, statistics }:
     const before = layerBias(layer);
     const { bias } = quantizeLayer(layer, { scale: 1 }, { weights: storage, statistics: known, correctBias: true });
     if (!bias) continue;
-    correctBias(
+    shiftBias(
       store,
       node,
       Float64Array.from(bias.real, (value, channel) => value - (before?.[channel] ?? 0)),

@@ -1,13 +1,14 @@
 /** Rounds convolutions one after the other on what their inputs are in the network that is already rounded before them. */
 import { cloneModel } from '../../ir/clone-model.js';
 import { float32Tensor, float32Values, type Model, type Node } from '../../ir/index.js';
+import { shiftBias } from '../../layers/bias-shift.js';
 import { type ChannelLayout, channelCount, channelDepth, fromRows, toRows } from '../../layers/channel-layout.js';
 import { layerPasses } from '../../layers/layer-passes.js';
 import { type Constant, WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext, RunSource } from '../../method.js';
 import { convolutionWindow, type GramMatrix, gramMatrices } from '../../normal-equations/gram-matrices.js';
 import { quadraticForm } from '../../normal-equations/linear-algebra.js';
-import { correctBias, type MeanTensor, meanOutputs } from '../bias-correction.js';
+import { type MeanTensor, meanOutputs } from '../bias-correction.js';
 import { type RoundedLayer, type RoundingAlgorithm, roundLayer } from './layer-rounding.js';
 import type { StoredBits } from './stored-weight.js';
 
@@ -124,7 +125,7 @@ class RoundedCopy {
 
   correct({ node }: SequentialLayer, shift: Float64Array): boolean {
     const twin = this.twins.get(node);
-    return twin ? correctBias(this.store, twin, shift) : false;
+    return twin ? shiftBias(this.store, twin, shift) : false;
   }
 }
 

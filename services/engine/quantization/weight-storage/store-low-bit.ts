@@ -1,10 +1,10 @@
 /** Storage of convolutions and recurrent layers in few bits: smaller in the file, the same float32 computation once it is loaded. */
 import { EngineError } from '../../engine-errors.js';
 import { float32Values, type Model, type Node } from '../../ir/index.js';
+import { shiftBias } from '../../layers/bias-shift.js';
 import { channelCount, channelDepth, fromRows, toRows } from '../../layers/channel-layout.js';
 import { reportName, WeightStore } from '../../layers/weight-store.js';
 import type { LayerReport, MethodContext, MethodOutcome, NodeChange } from '../../method.js';
-import { correctBias } from '../bias-correction.js';
 import { type RoundedLayer, type RoundingAlgorithm, roundLayer } from './layer-rounding.js';
 import type { LowBitOptions } from './options.js';
 import { type PlannedWeight, planStorage } from './planned-weights.js';
@@ -89,7 +89,7 @@ class LowBitStorage {
       const result = node && results.get(node);
       if (!result) continue;
       this.write(weight, result, algorithm);
-      if (result.biasShift) correctBias(this.store, node, result.biasShift);
+      if (result.biasShift) shiftBias(this.store, node, result.biasShift);
     }
   }
 
