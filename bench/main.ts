@@ -5,6 +5,7 @@ const benchmarks = {
   'clean-up': () => import('./clean-up.js'),
   'dynamic-int8': () => import('./dynamic-int8.js'),
   quantization: () => import('./quantization.js'),
+  sparsity: () => import('./sparsity.js'),
   'large-models': () => import('./large-models.js'),
   'api-latency': () => import('./api-latency.js'),
 } as const satisfies Record<string, () => Promise<unknown>>;

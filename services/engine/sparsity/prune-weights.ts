@@ -20,7 +20,7 @@ export interface PruningRequest {
 }
 
 /** Each pass runs the part of the network before it; deeper networks take several levels at once. */
-const PASSES_MAX = 24;
+const PASSES_MAX = 8;
 
 /** Sums over inputs that are held at a time: 128 MiB. */
 const SUMS_MAX = 2 ** 24;
