@@ -3,11 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Model, Node, Tensor } from '../ir/index.js';
-import { decodeModelFile } from '../onnx/index.js';
 import { integerProducts } from '../quantization/integer-products.js';
 import { pairBound, saturates } from '../quantization/saturation-report.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
 import { checkFeeds } from '../runtime/feed-check.js';
+import { decodeOptimized } from '../runtime/fusion-report.js';
 import { EmulatedGraph } from './emulated-graph.js';
 import { type Bindings, bound } from './runtime-segment.js';
 
@@ -27,7 +27,7 @@ export async function openEmulated(runtime: Runtime, model: string | Model, { sc
   try {
     const plain = await runtime.open(model, { optimization: 'extended', optimizedModelPath: path });
     await plain.close();
-    const optimized = decodeModelFile(path);
+    const optimized = decodeOptimized(path, model);
     const graph = new EmulatedGraph(optimized.graph, {
       model: optimized,
       saturating: saturatingNodes(optimized),

@@ -28,11 +28,12 @@ export function decodeModel(bytes: Uint8Array, options: { readonly folder?: stri
 }
 
 /**
- * Decodes a model file. Weights stay on disk, in this file and in those beside it; they are read when they are needed.
- * Throws EngineError as `decodeModel` does.
+ * Decodes a model file. Weights stay on disk, in this file and in those of `dataFolder` (default: the folder of the model); they are
+ * read when they are needed. Throws EngineError as `decodeModel` does.
  */
-export function decodeModelFile(path: string, options: { readonly bytesMax?: number } = {}): Model {
-  return decodeFile(path, { bytesMax: options.bytesMax ?? modelBytesMax, resolveExternal: externalDataIn(dirname(path)) });
+export function decodeModelFile(path: string, options: { readonly bytesMax?: number; readonly dataFolder?: string } = {}): Model {
+  const { bytesMax = modelBytesMax, dataFolder = dirname(path) } = options;
+  return decodeFile(path, { bytesMax, resolveExternal: externalDataIn(dataFolder) });
 }
 
 /** Locations of external data that a model file names, each once, without opening them. Throws EngineError. */

@@ -1,7 +1,7 @@
 /** Which fast kernels the runtime really uses for a model: counts the operators of the graph that it made of it. */
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type Graph, isFloating, type Model, type Node } from '../ir/index.js';
 import { allGraphs } from '../ir/traversal.js';
 import { decodeModelFile } from '../onnx/index.js';
@@ -32,10 +32,15 @@ export async function optimizedModel(runtime: Runtime, model: string | Model, sc
   try {
     const session = await runtime.open(model, { optimization: 'extended', optimizedModelPath: path });
     await session.close();
-    return decodeModelFile(path);
+    return decodeOptimized(path, model);
   } finally {
     await rm(path, { force: true });
   }
+}
+
+/** The graph that the runtime wrote to `path` for `model`: weights that lay beside the file of `model` still lie there. */
+export function decodeOptimized(path: string, model: string | Model): Model {
+  return decodeModelFile(path, typeof model === 'string' ? { dataFolder: dirname(model) } : {});
 }
 
 function countOperators(model: Model): FusionReport {

@@ -12,6 +12,7 @@ import {
   type Tensor,
   tensorOf,
 } from '../../../../services/engine/ir/index.js';
+import { encodeModelFile } from '../../../../services/engine/onnx/index.js';
 import { createOrtRuntime } from '../../../../services/engine/runtime/ort-session.js';
 import { buildGraph, buildModel, type GraphSpec } from '../../../support/build-model.js';
 import { temporaryFolder } from '../../../support/temporary-folder.js';
@@ -31,10 +32,10 @@ async function answer(model: Model, feeds: Record<string, Tensor>): Promise<Map<
   }
 }
 
-/** y = x w over K = 4 codes, in int32. */
+/** y = x w, in int32. */
 function product(weights: Tensor): Model {
   return buildModel({
-    inputs: [{ name: 'x', dataType: 'uint8', shape: ['rows', 4] }],
+    inputs: [{ name: 'x', dataType: 'uint8', shape: ['rows', weights.dims[0] ?? 0] }],
     outputs: [{ name: 'y', dataType: 'int32', shape: null }],
     constants: { w: weights },
     nodes: [{ opType: 'MatMulInteger', inputs: ['x', 'w'], outputs: ['y'] }],
@@ -58,6 +59,17 @@ describe('emulation of x64 without VNNI', () => {
 
   it('leaves unsigned weights exact: their kernel widens', async () => {
     expect(await sums(uint8([4, 1], [255, 255, 255, 255]), [255, 255, 255, 255])).toEqual([4 * 255 * 255]);
+  });
+
+  it('reads weights that lie in a file beside the model', async () => {
+    const [scratch, folder] = [await temporaryFolder(), await temporaryFolder()];
+    const path = join(folder, 'model.onnx');
+    const files = encodeModelFile(product(int8([1028, 1], Array(1028).fill(127))), path, { externalThresholdBytes: 0 });
+    expect(files).toHaveLength(2);
+    const session = await openEmulated(createOrtRuntime({ scratch, threads: 1 }), path, { scratch });
+    const results = await session.run(new Map([['x', uint8([1, 1028], Array(1028).fill(255))]]));
+    expect(integerValues(results.get('y') ?? int8([0], []))).toEqual([514 * 32_767]);
+    await session.close();
   });
 
   it('takes any number of rows, and other numbers in later runs', async () => {

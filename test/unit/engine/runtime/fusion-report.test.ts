@@ -1,7 +1,9 @@
 /** The fusion report tells integer kernels from float operators that dequantize their weights at every run. */
 import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { float32Tensor, tensorOf } from '../../../../services/engine/ir/index.js';
+import { encodeModelFile } from '../../../../services/engine/onnx/index.js';
 import { reportFusion } from '../../../../services/engine/runtime/fusion-report.js';
 import { createOrtRuntime } from '../../../../services/engine/runtime/ort-session.js';
 import { buildModel, classifier } from '../../../support/build-model.js';
@@ -47,5 +49,19 @@ describe('reportFusion', () => {
     const scratch = await temporaryFolder();
     const report = await reportFusion(createOrtRuntime({ scratch }), model, scratch);
     expect(report).toEqual({ operators: { 'com.microsoft:DynamicQuantizeMatMul': 1 }, unfused: [] });
+  });
+
+  test('a model whose weights lie in a file beside it is read like any other', async () => {
+    const [scratch, folder] = [await temporaryFolder(), await temporaryFolder()];
+    const path = join(folder, 'model.onnx');
+    const model = buildModel({
+      inputs: [{ name: 'x', shape: ['n', 32] }],
+      outputs: [{ name: 'y', shape: ['n', 16] }],
+      constants: { w: float32Tensor([32, 16], new Float32Array(512).fill(0.5)) },
+      nodes: [{ opType: 'MatMul', inputs: ['x', 'w'], outputs: ['y'] }],
+    });
+    expect(encodeModelFile(model, path, { externalThresholdBytes: 0 })).toHaveLength(2);
+    const report = await reportFusion(createOrtRuntime({ scratch }), path, scratch);
+    expect(report).toEqual({ operators: { MatMul: 1 }, unfused: [] });
   });
 });
