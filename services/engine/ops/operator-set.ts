@@ -39,7 +39,7 @@ export interface OperatorTraits {
   readonly category: OperatorCategory;
 }
 
-function traits(since: number, category: OperatorCategory): OperatorTraits {
+function traits<Category extends OperatorCategory>(since: number, category: Category): OperatorTraits & { readonly category: Category } {
   return { since, category };
 }
 

@@ -1,5 +1,5 @@
 /** Dependency analysis: which channels of a model can go, and what goes with them. */
-import type { Graph, Model } from '../../ir/index.js';
+import type { Model } from '../../ir/index.js';
 import { groupUnits } from './group-units.js';
 import { applyRule } from './rules/operator-rules.js';
 import { settle } from './settle.js';
@@ -12,12 +12,8 @@ import { StructureScope } from './structure-scope.js';
  * Inputs and outputs keep their shapes. Unknown operators, and whatever cannot be followed, freeze the channels that they read.
  */
 export function analyzeStructure(model: Model, shapes: ReadonlyMap<string, readonly number[]> = new Map()): AnalyzedStructure {
-  const scope = new StructureScope(model, shapes);
-  walk(model.graph, scope);
+  const scope = new StructureScope(model, shapes, applyRule);
+  scope.walk(model.graph);
+  for (const output of model.graph.outputs) scope.pin(scope.carrier(output), `"${output.name}" is an output of the model`);
   return groupUnits(scope, settle(scope));
-}
-
-function walk(graph: Graph, scope: StructureScope): void {
-  for (const node of graph.nodes) applyRule(node, scope);
-  for (const output of graph.outputs) scope.pin(scope.carrier(output), `"${output.name}" is an output of the model`);
 }

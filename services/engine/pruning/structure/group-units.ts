@@ -187,13 +187,13 @@ function frozenChannels(scope: StructureScope, reasonOf: (root: number) => strin
 }
 
 function layoutsOf(scope: StructureScope, unitOf: ReadonlyMap<number, PruningUnit>): ValueLayout[] {
-  return [...scope.all()].flatMap((carrier) => {
+  return [...scope.all()].map((carrier) => {
     const tracks = scope.tracks(carrier).map(({ axis, rows, slots }) => ({
       ...{ axis, rows, dims: slots.dims },
       units: slots.ids.map((id) => unitOf.get(scope.classes.find(id))?.id ?? NO_UNIT),
     }));
     const live = tracks.filter(({ units }) => units.some((unit) => unit !== NO_UNIT));
     const { value, use, dims, constant } = carrier;
-    return live.length === 0 ? [] : [{ value, dims, constant, tracks: live, ...(use ? { use } : {}) }];
+    return { value, dims, constant, tracks: live, ...(use ? { use } : {}) };
   });
 }

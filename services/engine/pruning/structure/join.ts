@@ -26,7 +26,7 @@ interface Placed {
 
 /**
  * Ties operands that are combined element by element, sizes of 1 repeating, in a space of `rank` axes: what is the same index becomes
- * one class. Constants get slots where a partner has some. Returns the tracks of the result.
+ * one class. Pliant operands get slots where a partner has some. Returns the tracks of the result.
  */
 export function join(scope: StructureScope, node: Node, rank: number, operands: readonly Operand[]): Track[] {
   const why = `${titleOf(node)} combines them with channels that stay`;
@@ -38,7 +38,7 @@ export function join(scope: StructureScope, node: Node, rank: number, operands: 
   const tied = new Set(result.flatMap(axesOf));
   for (const { carrier, places } of placed) {
     const idle = carrier.dims.flatMap((size, axis) => (size > 1 && !tied.has(places[axis] ?? -1) ? [axis] : []));
-    if (carrier.constant) scope.pin(carrier, why, idle);
+    if (carrier.isPliant) scope.pin(carrier, why, idle);
   }
   return result;
 }
@@ -82,13 +82,13 @@ function tie(scope: StructureScope, tracks: readonly Track[], placed: readonly P
   const lead = tracks.filter((track) => track.axis === axis).sort((a, b) => a.rows.length - b.rows.length)[0] ?? first;
   for (const operand of placed) {
     if (operand.size(axis) === 1 || operand.tracks.some((track) => tracks.includes(track))) continue;
-    if (operand.carrier.constant) follow(scope, operand, lead);
+    if (operand.carrier.isPliant) follow(scope, operand, lead);
     else scope.freeze(lead.slots, why);
   }
   return settled(lead, scope.classes);
 }
 
-/** A constant goes with its partner, where it has the axes. Its slots are its own: they say whose slices they are. */
+/** A pliant operand goes with its partner, where it has the axes. Its slots are its own: they say whose slices they are. */
 function follow(scope: StructureScope, { carrier, places, size }: Placed, lead: Track): void {
   for (const axis of lead.rows) if (size(axis) === 1) scope.uniteAlong(lead.slots, axis);
   const { axis, rows, slots } = settled(lead, scope.classes);

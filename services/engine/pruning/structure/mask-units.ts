@@ -52,7 +52,7 @@ function inRange(position: number, { from, to }: { from: number; to: number }): 
 function maskInput(scope: SurgeryScope, place: AnalyzedStructure['contractions'][number]): void {
   const node = scope.twins.node(place.node);
   const value = node.inputs[place.index];
-  const track = scope.track(value, place.axis);
+  const track = scope.input(node, place.index)?.tracks.find(({ axis }) => axis === place.axis);
   const { graph } = node;
   if (!value || !track || !graph) return;
   const lists = keptRows(track, scope.removed).map((list) => new Set(list));

@@ -2,7 +2,7 @@
 
 import { FIXED } from './slot-classes.js';
 import { placed, spread } from './slot-tensor.js';
-import type { StructureScope } from './structure-scope.js';
+import type { Carrier, StructureScope } from './structure-scope.js';
 import { axesOf, type Track } from './track.js';
 
 /** The slots of each row of a track: all rows must lose equal numbers. */
@@ -28,7 +28,9 @@ export interface Settlement {
 export function settle(scope: StructureScope): Settlement {
   for (const oblige of scope.obligations) oblige();
   for (;;) {
+    const { unions } = scope.classes;
     const tracks = liveTracks(scope);
+    if (scope.classes.unions !== unions) continue;
     const frozen = frozenClasses(scope, tracks);
     const atoms = atomsOf(scope, tracks, frozen);
     const bound = tracks.filter(({ rows }) => rows.length > 0);
@@ -41,8 +43,14 @@ export function settle(scope: StructureScope): Settlement {
 /** Every track of the model once: values that share their slots, as behind an activation function, count as one. */
 function liveTracks(scope: StructureScope): Track[] {
   const seen = new Set<Int32Array>();
+  for (const carrier of scope.all()) if (carrier.constant) oneRowAxis(scope, carrier);
   const tracks = [...scope.all()].flatMap((carrier) => scope.tracks(carrier)).concat(scope.balances);
   return tracks.filter(({ slots: { ids } }) => !seen.has(ids) && seen.add(ids));
+}
+
+/** Slices of constants are told by one other axis at most: what stands in more rows goes together along the outer ones. */
+function oneRowAxis(scope: StructureScope, carrier: Carrier): void {
+  for (const { rows, slots } of scope.tracks(carrier)) for (const row of rows.slice(0, -1)) scope.uniteAlong(slots, row);
 }
 
 /** A row of which nothing can go keeps the others from going, too. */

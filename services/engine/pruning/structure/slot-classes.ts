@@ -5,6 +5,8 @@ export const FIXED = 0;
 
 export class SlotClasses {
   private readonly parents: number[] = [FIXED];
+  /** How often two classes became one. */
+  unions = 0;
 
   /** `count` new slots, each a class of its own. */
   make(count: number): Int32Array {
@@ -30,6 +32,8 @@ export class SlotClasses {
     const [a, b] = [this.find(left), this.find(right)];
     if (a === FIXED || b === FIXED) throw new RangeError('SlotClasses: an index that never goes has no class');
     // The lower one leads, so that the outcome does not depend on the order of unions.
-    if (a !== b) this.parents[Math.max(a, b)] = Math.min(a, b);
+    if (a === b) return;
+    this.parents[Math.max(a, b)] = Math.min(a, b);
+    this.unions += 1;
   }
 }

@@ -1,8 +1,8 @@
 /** What the rules of the operators read and write: slots of values, unions, reasons to stay, roles of constants. */
-import { type DataType, dataTypes, elementCount, type Model, type Node, type Tensor, type Value } from '../../ir/index.js';
-import { graphsWithin } from '../../ir/traversal.js';
-import { reportName } from '../../layers/weight-store.js';
-import { isOverridable, ModelFacts } from '../../passes/model-facts.js';
+import { type DataType, dataTypes, elementCount, type Graph, type Model, type Node, type Tensor, type Value } from '../../ir/index.js';
+import { capturedValues, declaredValues, graphsWithin } from '../../ir/traversal.js';
+import { reportName, WeightStore } from '../../layers/weight-store.js';
+import { ModelFacts } from '../../passes/model-facts.js';
 import type { Member } from './pruning-structure.js';
 import { FIXED, SlotClasses } from './slot-classes.js';
 import { alongAxis, eachAlong, eachPair, type SlotTensor } from './slot-tensor.js';
@@ -15,8 +15,10 @@ export interface Carrier {
   readonly use?: { readonly node: Node; readonly index: number };
   readonly dims: readonly number[];
   readonly constant: Tensor | undefined;
+  /** Takes the slots of whatever it is combined with: a constant, or a value whose elements are all equal. */
+  isPliant: boolean;
   tracks: Track[];
-  /** Axes of a constant that must keep their size, with the reason. */
+  /** Axes of a pliant carrier that must keep their size, with the reason. */
   readonly pinned: Map<number, string>;
 }
 
@@ -55,25 +57,56 @@ export class StructureScope {
   readonly kinds = new Map<number, 'heads' | 'groups'>();
   /** Run when everything is united: what can only be judged then. */
   readonly obligations: (() => void)[] = [];
+  private readonly store: WeightStore;
+  /** Observed sizes by the symbols of the facts. */
+  private readonly sizes = new Map<string, number>();
   private readonly carriers = new Map<Value, Carrier>();
   private readonly uses = new Map<Node, Carrier[]>();
 
   constructor(
     readonly model: Model,
     private readonly shapes: ReadonlyMap<string, readonly number[]>,
+    private readonly visit: (node: Node, scope: StructureScope) => void,
   ) {
     this.facts = new ModelFacts(model);
     this.facts.refresh();
-    for (const graph of graphsWithin(model.graph)) {
-      for (const [value, tensor] of graph.initializers) {
-        if (!isOverridable(model, graph, value)) this.carriers.set(value, carrierOf(value, tensor.dims, tensor));
+    this.store = new WeightStore(model);
+    for (const { value, tensor } of this.store.all()) this.carriers.set(value, carrierOf(value, tensor.dims, tensor));
+    this.bindSizes();
+  }
+
+  /** What was observed tells the open sizes that the model states of other values: those of branches that were not taken. */
+  private bindSizes(): void {
+    for (const graph of graphsWithin(this.model.graph)) {
+      for (const value of declaredValues(graph)) {
+        const observed = this.shapes.get(value.name);
+        const stated = this.facts.shape(value);
+        if (observed?.length !== stated?.length) continue;
+        for (const [axis, size] of (stated ?? []).entries()) if (typeof size === 'string') this.sizes.set(size, observed?.[axis] ?? 0);
       }
     }
   }
 
+  constant(value: Value | null | undefined): Tensor | undefined {
+    return this.store.constant(value)?.tensor;
+  }
+
+  /** True for what a graph returns. */
+  isReturned(value: Value): boolean {
+    return this.store.isGraphOutput(value);
+  }
+
+  /** Applies the rules of the nodes of a graph, in order. */
+  walk(graph: Graph): void {
+    for (const node of graph.nodes) this.visit(node, this);
+  }
+
   dims(value: Value | null | undefined): readonly number[] | undefined {
     if (!value) return undefined;
-    return this.carriers.get(value)?.dims ?? this.shapes.get(value.name) ?? this.facts.dims(value);
+    const known = this.carriers.get(value)?.dims ?? this.shapes.get(value.name);
+    if (known) return known;
+    const sizes = this.facts.shape(value)?.map((size) => (typeof size === 'number' ? size : this.sizes.get(size)));
+    return sizes?.every((size) => size !== undefined) ? sizes : undefined;
   }
 
   /** Every value and reading that has slots. */
@@ -109,10 +142,17 @@ export class StructureScope {
     return made;
   }
 
-  /** The tracks of a carrier as they are now. */
+  /** The tracks of a carrier as they are now, one for each axis. */
   tracks(carrier: Carrier): readonly Track[] {
-    carrier.tracks = carrier.tracks.map((track) => settled(track, this.classes));
-    return carrier.tracks;
+    const tracks: Track[] = [];
+    for (const track of carrier.tracks) {
+      const now = settled(track, this.classes);
+      const same = tracks.find(({ axis }) => axis === now.axis);
+      if (!same) tracks.push(now);
+      else if (same.slots.ids !== now.slots.ids) this.unite(same.slots, now.slots, 'they go together with channels that stay');
+    }
+    carrier.tracks = tracks;
+    return tracks;
   }
 
   track(carrier: Carrier, axis: number): Track | undefined {
@@ -134,20 +174,20 @@ export class StructureScope {
     return { axis, rows: [], slots: alongAxis(this.classes.make(size), axis, rank) };
   }
 
-  /** The slots of one axis, whatever row they stand in; a constant gets slots when it has none. */
+  /** The slots of one axis, whatever row they stand in; a pliant carrier gets slots when it has none. */
   single(carrier: Carrier, axis: number): Track | undefined {
     for (const track of this.tracks(carrier)) {
       if (!axesOf(track).includes(axis)) continue;
       for (const other of axesOf(track)) if (other !== axis) this.uniteAlong(track.slots, other);
     }
     const present = this.track(carrier, axis);
-    if (present || !carrier.constant || (carrier.dims[axis] ?? 1) === 1) return present;
+    if (present || !carrier.isPliant || (carrier.dims[axis] ?? 1) === 1) return present;
     const made = this.fresh(carrier.dims[axis] ?? 1, axis, carrier.dims.length);
     this.adopt(carrier, made);
     return made;
   }
 
-  /** Gives a constant a track that it had not. */
+  /** Gives a pliant carrier a track that it had not. */
   adopt(carrier: Carrier, track: Track): void {
     for (const axis of axesOf(track)) {
       const pinned = carrier.pinned.get(axis);
@@ -186,17 +226,18 @@ export class StructureScope {
     for (const id of ids) if (id !== FIXED && !this.approximate.has(id)) this.approximate.set(id, why);
   }
 
-  /** Freezes what depends on the axes (all when not given) and keeps constants from getting slots there. */
+  /** Freezes what depends on the axes (all when not given) and keeps pliant carriers from getting slots there. */
   pin(carrier: Carrier | undefined, why: string, axes?: readonly number[]): void {
     if (!carrier) return;
     for (const track of this.tracks(carrier)) if (!axes || axesOf(track).some((axis) => axes.includes(axis))) this.freeze(track.slots, why);
-    if (!carrier.constant) return;
+    if (!carrier.isPliant) return;
     for (const axis of axes ?? carrier.dims.keys()) if (!carrier.pinned.has(axis)) carrier.pinned.set(axis, why);
   }
 
   /** Everything that a node reads keeps its size. */
   barrier(node: Node, why: string): void {
     for (const index of node.inputs.keys()) this.pin(this.parameter(node, index), why);
+    if (node.attributes.size > 0) for (const value of capturedValues(node)) this.pin(this.carrier(value), why);
   }
 
   mark(mark: Omit<RoleMark, 'slots'>, track: Track | undefined): void {
@@ -205,7 +246,7 @@ export class StructureScope {
 }
 
 function carrierOf(value: Value, dims: readonly number[], constant: Tensor | undefined): Carrier {
-  return { value, dims, constant, tracks: [], pinned: new Map() };
+  return { value, dims, constant, isPliant: constant !== undefined, tracks: [], pinned: new Map() };
 }
 
 /** The node as sentences name it. */

@@ -2,6 +2,7 @@
 import { intAttribute, type Node } from '../../../ir/index.js';
 import { contracted, join, withoutSpaceAxes } from '../join.js';
 import { type Carrier, type StructureScope, titleOf } from '../structure-scope.js';
+import { groupedConvolution } from './grouped-convolution.js';
 import type { StructureRule } from './rule.js';
 
 interface Convolution {
@@ -32,7 +33,7 @@ function plain({ node, data, weight, bias }: Convolution, scope: StructureScope,
     { carrier: weight, places: weightPlaces },
     ...(bias ? [{ carrier: bias, places: [1] }] : []),
   ]);
-  markWeights(scope, { node, weight, bias }, [outAxis, inAxis]);
+  markWeights(scope, { node, weight }, [outAxis, inAxis]);
   const summed = withoutSpaceAxes(contracted(scope, tracks, 2), [2]);
   const rank = data.dims.length;
   scope.set(
@@ -46,25 +47,26 @@ function plain({ node, data, weight, bias }: Convolution, scope: StructureScope,
 
 function markWeights(
   scope: StructureScope,
-  { node, weight, bias }: Pick<Convolution, 'node' | 'weight' | 'bias'>,
+  { node, weight }: Pick<Convolution, 'node' | 'weight'>,
   [outAxis, inAxis]: readonly [number, number],
 ): void {
   const output = node.outputs[0] ? { value: node.outputs[0], axis: 1 } : undefined;
   scope.mark({ node, role: 'producer', ...(output ? { output } : {}) }, scope.track(weight, outAxis));
   scope.mark({ node, role: 'consumer' }, scope.track(weight, inAxis));
-  if (bias) scope.mark({ node, role: 'parameter' }, scope.track(bias, 0));
 }
 
-export const convolution: StructureRule = (node, scope) => {
-  const layer = convolutionOf(node, scope);
-  if (!layer) scope.barrier(node, `${titleOf(node)} has weights or data of unknown shape`);
-  else if (layer.group === 1) plain(layer, scope, [0, 1]);
-  else scope.barrier(node, `${titleOf(node)} is grouped`);
-};
+function convolve(stacked: 'outputs' | 'inputs'): StructureRule {
+  return (node, scope) => {
+    const layer = convolutionOf(node, scope);
+    if (!layer) scope.barrier(node, `${titleOf(node)} has weights or data of unknown shape`);
+    else if (layer.group === 1) plain(layer, scope, stacked === 'outputs' ? [0, 1] : [1, 0]);
+    else {
+      scope.pin(layer.data, `${titleOf(node)} slides over them`, [...layer.data.dims.keys()].slice(2));
+      const track = groupedConvolution(scope, { ...layer, stacked });
+      scope.set(node.outputs[0], [...(track ? [track] : []), ...scope.tracks(layer.data).filter(({ axis }) => axis === 0)]);
+    }
+  };
+}
 
-export const transposedConvolution: StructureRule = (node, scope) => {
-  const layer = convolutionOf(node, scope);
-  if (!layer) scope.barrier(node, `${titleOf(node)} has weights or data of unknown shape`);
-  else if (layer.group === 1) plain(layer, scope, [1, 0]);
-  else scope.barrier(node, `${titleOf(node)} is grouped`);
-};
+export const convolution = convolve('outputs');
+export const transposedConvolution = convolve('inputs');

@@ -2,6 +2,7 @@
 import type { Node } from '../../../ir/index.js';
 import { join, trailing } from '../join.js';
 import { type Carrier, isScalar, type StructureScope, titleOf } from '../structure-scope.js';
+import { followAll } from './movable.js';
 import type { StructureRule } from './rule.js';
 
 /** Inputs of a node that are given; null when the sizes of one are unknown. */
@@ -18,6 +19,8 @@ export const elementwise: StructureRule = (node, scope) => {
     return;
   }
   const rank = Math.max(0, ...carriers.map(({ dims }) => dims.length));
+  // Nobody leads: what is computed of constants takes slots further down.
+  if (carriers.every(({ isPliant }) => isPliant)) for (const carrier of carriers) followAll(scope, node, carrier);
   const tracks = join(
     scope,
     node,

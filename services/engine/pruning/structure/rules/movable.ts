@@ -1,4 +1,4 @@
-/** The operand of an operator that moves elements: a constant gets slots for all its axes, so that they can be followed. */
+/** The operand of an operator that moves elements: a pliant one gets slots for all its axes, so that they can be followed. */
 import type { Node } from '../../../ir/index.js';
 import { type Carrier, type StructureScope, titleOf } from '../structure-scope.js';
 
@@ -12,10 +12,14 @@ export function movable(node: Node, scope: StructureScope, index: number): Carri
     scope.barrier(node, `${titleOf(node)} moves values of unknown shape`);
     return undefined;
   }
-  if (!carrier.constant) return carrier;
+  if (carrier.isPliant) followAll(scope, node, carrier);
+  return carrier;
+}
+
+/** Slots for each axis of a pliant carrier. */
+export function followAll(scope: StructureScope, node: Node, carrier: Carrier): void {
   for (const [axis, size] of carrier.dims.entries()) {
     if (size > FOLLOWED_SIZE_MAX) scope.pin(carrier, `${titleOf(node)} moves a long table`, [axis]);
     else scope.single(carrier, axis);
   }
-  return carrier;
 }

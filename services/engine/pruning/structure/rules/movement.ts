@@ -7,6 +7,7 @@ import { type Carrier, type StructureScope, titleOf } from '../structure-scope.j
 import { placedTrack, type Track } from '../track.js';
 import { movable } from './movable.js';
 import type { StructureRule } from './rule.js';
+import { keepsUp } from './sizes.js';
 
 export const transpose: StructureRule = (node, scope) => {
   const carrier = movable(node, scope, 0);
@@ -34,18 +35,8 @@ export const reshape: StructureRule = (node, scope) => {
   const dims = scope.dims(node.outputs[0]);
   if (!carrier) return;
   toShape(node, scope, carrier, dims);
-  scope.obligations.push(() => keepTarget(node, scope));
+  scope.obligations.push(() => keepsUp(scope, node, 1));
 };
-
-/** A size that is computed, not given, cannot be told that channels are gone; -1 sees it by itself. */
-function keepTarget(node: Node, scope: StructureScope): void {
-  const output = node.outputs[0];
-  const carrier = output ? scope.carrier(output) : undefined;
-  if (!carrier || scope.input(node, 1)?.constant) return;
-  const elements = scope.facts.fact(node.inputs[1]).elements;
-  const open = carrier.dims.flatMap((_, axis) => (elements?.[axis] === -1 ? [] : [axis]));
-  scope.pin(carrier, `${titleOf(node)} has a computed target shape`, open);
-}
 
 export const flatten: StructureRule = (node, scope) => {
   const carrier = movable(node, scope, 0);

@@ -5,7 +5,7 @@ import { type Carrier, type StructureScope, titleOf } from '../structure-scope.j
 import { axesOf } from '../track.js';
 import type { StructureRule } from './rule.js';
 
-export interface ProductForm {
+interface ProductForm {
   readonly transposeLeft: boolean;
   readonly transposeRight: boolean;
 }
@@ -13,7 +13,7 @@ export interface ProductForm {
 /**
  * Y[..., m, n] = sum over k of A[..., m, k] B[..., k, n] (+ C): in the space [batch..., m, k, n] an elementwise product, summed over k.
  */
-export function product(node: Node, scope: StructureScope, { transposeLeft, transposeRight }: ProductForm): void {
+function product(node: Node, scope: StructureScope, { transposeLeft, transposeRight }: ProductForm): void {
   const [left, right] = [scope.input(node, 0), scope.input(node, 1)];
   const [leftRank, rightRank] = [left?.dims.length ?? 0, right?.dims.length ?? 0];
   if (!left || !right || leftRank < 2 || rightRank < 2) {
@@ -31,7 +31,7 @@ export function product(node: Node, scope: StructureScope, { transposeLeft, tran
   const bias = scope.parameter(node, 2);
   if (bias) operands.push({ carrier: bias, places: bias.dims.map((_, axis) => (axis === bias.dims.length - 1 ? n : m)) });
   const tracks = join(scope, node, batch + 3, operands);
-  markWeights(scope, node, operands, { k, n });
+  markWeights(scope, node, operands.slice(0, 2), { k, n });
   const rowwise = tracks.filter((track) => axesOf(track).includes(k) && track.rows.length > 0);
   for (const { slots } of rowwise) for (const id of slots.ids) scope.kinds.set(id, 'heads');
   scope.set(node.outputs[0], withoutSpaceAxes(contracted(scope, tracks, k), [k]));
@@ -46,11 +46,7 @@ function produce(scope: StructureScope, { carrier, places }: Operand, k: number)
 
 function markWeights(scope: StructureScope, node: Node, operands: readonly Operand[], { k, n }: { k: number; n: number }): void {
   const [value] = node.outputs;
-  for (const [index, { carrier, places }] of operands.entries()) {
-    if (index === 2) {
-      for (const track of scope.tracks(carrier)) scope.mark({ node, role: 'parameter' }, track);
-      continue;
-    }
+  for (const { carrier, places } of operands) {
     for (const track of scope.tracks(carrier)) {
       const place = places[track.axis] ?? 0;
       if (place === k) scope.mark({ node, role: 'consumer' }, track);
@@ -71,3 +67,12 @@ export const matMul: StructureRule = (node, scope) => product(node, scope, { tra
 
 export const gemm: StructureRule = (node, scope) =>
   product(node, scope, { transposeLeft: intAttribute(node, 'transA', 0) === 1, transposeRight: intAttribute(node, 'transB', 0) === 1 });
+
+/** com.microsoft: as MatMul, the last two axes of either side transposed on demand; moved batch axes are not followed. */
+export const fusedMatMul: StructureRule = (node, scope) => {
+  if (intAttribute(node, 'transBatchA', 0) === 1 || intAttribute(node, 'transBatchB', 0) === 1) {
+    scope.barrier(node, `${titleOf(node)} moves its batch axes`);
+    return;
+  }
+  product(node, scope, { transposeLeft: intAttribute(node, 'transA', 0) === 1, transposeRight: intAttribute(node, 'transB', 0) === 1 });
+};

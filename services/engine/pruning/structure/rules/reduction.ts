@@ -5,6 +5,7 @@ import { normalizeAxis } from '../../../passes/value-facts.js';
 import { contracted, withoutSpaceAxes } from '../join.js';
 import { type StructureScope, titleOf } from '../structure-scope.js';
 import { axesOf } from '../track.js';
+import { ownAxis } from './own-axis.js';
 import type { StructureRule } from './rule.js';
 
 /** Axes that the node reduces; null when they are not known. */
@@ -39,3 +40,13 @@ export function reduction(kind: 'sum' | 'mean' | 'whole'): StructureRule {
     scope.set(node.outputs[0], intAttribute(node, 'keepdims', 1) === 1 ? tracks : withoutSpaceAxes(tracks, axes));
   };
 }
+
+/** ArgMax and ArgMin: the index of one of all. */
+export const argReduction: StructureRule = (node, scope) => {
+  const data = scope.input(node, 0);
+  if (!data) return;
+  const axis = ownAxis(node, data.dims.length, 0);
+  scope.pin(data, `${titleOf(node)} needs all of them`, [axis]);
+  const tracks = scope.tracks(data).filter((track) => !axesOf(track).includes(axis));
+  scope.set(node.outputs[0], intAttribute(node, 'keepdims', 1) === 1 ? tracks : withoutSpaceAxes(tracks, [axis]));
+};
