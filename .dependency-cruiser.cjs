@@ -142,7 +142,7 @@ module.exports = {
     layer('calibration', 'ir/', sessionPort, methodType),
     layer('layers', 'ir/'),
     layer('timing', 'ir/', sessionPort, methodType),
-    layer('normal-equations', 'ir/', sessionPort, methodType),
+    layer('normal-equations', 'ir/', 'layers/', sessionPort, methodType),
     layer(
       'quantization',
       'ir/',
@@ -166,6 +166,7 @@ module.exports = {
       'timing/',
       'layers/',
       'normal-equations/',
+      'runtime/observe-shapes\\.ts$',
       sessionPort,
       methodType,
     ),

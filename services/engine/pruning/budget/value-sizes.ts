@@ -28,7 +28,7 @@ export class ValueSizes {
     private readonly groups: readonly PruningGroup[],
   ) {
     for (const [at, { units }] of groups.entries()) for (const { id } of units) this.groupOf.set(id, at);
-    for (const layout of layouts) this.learn(layout);
+    for (const layout of layouts) if (layout.tracks.length > 0) this.learn(layout);
   }
 
   private learn({ value, use, dims, constant, tracks }: ValueLayout): void {

@@ -1,0 +1,84 @@
+/** Which multiple the widths shall have: the block of the processor, or less; or what is measured as fastest. */
+import type { MethodContext } from '../method.js';
+import type { ModelTiming } from '../timing/whole-model-timing.js';
+import { budgetUse } from './budget-figures.js';
+import type { PruningBudget, StructuredPruningOptions } from './options.js';
+import { METHOD } from './pruning-study.js';
+import type { WidthSearch, WidthTrial } from './width-search.js';
+
+export interface RoundingDecision {
+  /** Undefined when everything that was tried is slower than the source. */
+  readonly trial: WidthTrial | undefined;
+  readonly tried: readonly WidthTrial[];
+}
+
+export interface RoundingRequest {
+  readonly asked: PruningBudget;
+  readonly options: StructuredPruningOptions;
+  readonly context: MethodContext;
+}
+
+/** Multiples that are tried, the largest first. */
+const MULTIPLES = [16, 8, 4, 1] as const;
+
+const wideVectors: readonly MethodContext['isa'][] = ['amx', 'avx512-vnni', 'avx512'];
+const integerMethods: readonly string[] = ['static-int8', 'dynamic-int8'];
+
+/**
+ * Channels in a block of the layout in which onnxruntime passes them between convolutions (methods.md 3.11 and 5): 16 with AVX512 and
+ * for integer kernels, else 8.
+ */
+export function defaultMultiple({ isa, target, followedBy = [] }: Pick<MethodContext, 'isa' | 'target' | 'followedBy'>): number {
+  const isWide = target !== 'arm64' && wideVectors.includes(isa);
+  return isWide || followedBy.some((method) => integerMethods.includes(method)) ? 16 : 8;
+}
+
+export async function decideRounding(search: WidthSearch, { asked, options, context }: RoundingRequest): Promise<RoundingDecision> {
+  const { round_to } = options;
+  if (typeof round_to === 'number') return decided(await search.trials(asked, [round_to]), asked);
+  const preferred = defaultMultiple(context);
+  if (round_to === 'auto' && search.isTimed) return decided(await search.trials(asked, MULTIPLES), asked);
+  const tried: WidthTrial[] = [];
+  for (const multiple of MULTIPLES.filter((each) => each <= preferred)) {
+    tried.push(...(await search.trials(asked, [multiple])));
+    const last = tried.at(-1);
+    if (last && isWithin(last, asked) && !isSlower(last.timing)) break;
+  }
+  return decided(tried, asked);
+}
+
+/** The fastest of those that keep the budget; where none does, the one that comes closest. Nothing that is slower than the source. */
+function decided(tried: readonly WidthTrial[], asked: PruningBudget): RoundingDecision {
+  const usable = tried.filter(({ timing }) => !isSlower(timing));
+  const within = usable.filter((trial) => isWithin(trial, asked));
+  const [fastest] = [...within].sort((a, b) => (a.timing?.after ?? 0) - (b.timing?.after ?? 0));
+  const [closest] = [...usable].sort((a, b) => budgetUse(a.reached, asked) - budgetUse(b.reached, asked));
+  return { trial: fastest ?? closest, tried };
+}
+
+/** A latency that is off by less than this is noise of the measurement. */
+const TIMING_TOLERANCE = 1.02;
+
+function isWithin({ reached }: WidthTrial, asked: PruningBudget): boolean {
+  const { latency, ...exact } = asked;
+  const isFast = latency === undefined || (reached.latency ?? 0) <= latency * TIMING_TOLERANCE;
+  return isFast && budgetUse(reached, exact) <= 1 + 1e-9;
+}
+
+export function isSlower(timing: ModelTiming | undefined): boolean {
+  return timing !== undefined && timing.after > timing.before;
+}
+
+/** What was measured and refused, for the report. */
+export function tellTrials({ trial, tried }: RoundingDecision): string[] {
+  const refused = tried.filter((each) => each !== trial && isSlower(each.timing));
+  const lines = refused.map(
+    ({ roundTo, timing }) =>
+      `${METHOD}: channels in multiples of ${roundTo} were refused: a run takes ${milliseconds(timing?.after)} instead of ${milliseconds(timing?.before)} on this machine.`,
+  );
+  return trial ? lines : [...lines, `${METHOD}: no widths within the options make the model faster here; it is left as it is.`];
+}
+
+function milliseconds(time = 0): string {
+  return `${time.toPrecision(3)} ms`;
+}

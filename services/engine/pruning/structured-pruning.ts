@@ -1,0 +1,124 @@
+/** Method structured-pruning: removes channels, hidden units and heads within a budget, in widths that are not slower, and repairs the rest. */
+import { EngineError } from '../engine-errors.js';
+import type { Model } from '../ir/index.js';
+import type { BudgetOutcome, MethodContext, MethodOutcome } from '../method.js';
+import { timeModels } from '../timing/whole-model-timing.js';
+import { budgetUse, described, figuresOf, type Reached, relaxed } from './budget-figures.js';
+import { DEFAULT_BUDGET, type PruningBudget, type StructuredPruningOptions } from './options.js';
+import { METHOD, type PruningStudy } from './pruning-study.js';
+import { describeLayers } from './report-lines.js';
+import { decideRounding, isSlower, type RoundingDecision, tellTrials } from './rounding-decision.js';
+import { type PrunedModel, partOf, pruneOnSchedule } from './scheduled-pruning.js';
+import { nameNodes, studyModel } from './study-model.js';
+import { WidthSearch } from './width-search.js';
+
+/** Shares of what the budget asks to be removed, tried in turn until the bound on the metric holds. */
+const SHARES = [1, 0.75, 0.5, 0.25, 0.1] as const;
+
+/**
+ * Edits `model` in place. Throws EngineError `recipe_invalid` for options that contradict what is given and `model_unsupported`
+ * without a sample that the model runs with. A model that no allowed widths make faster is left as it is: the outcome says which were
+ * measured, and the missed budget rejects the artifact.
+ */
+export async function structuredPruning(model: Model, options: StructuredPruningOptions, context: MethodContext): Promise<MethodOutcome> {
+  const asked = options.budget ?? DEFAULT_BUDGET;
+  requireSamples(options, context);
+  nameNodes(model);
+  const study = await studyModel(model, options, partOf(context, 0, 0.4));
+  if (study.orders.length === 0) return unpruned(study, asked, ['structured-pruning: the model has no channels that can be removed.']);
+  const search = await WidthSearch.open(study, options, partOf(context, 0.4, 0.5));
+  requireTimes(asked, search);
+  const decision = await decideRounding(search, { asked, options, context });
+  if (!decision.trial) return unpruned(study, asked, tellTrials(decision));
+  const found = await firstWithinMetric({ study, options, asked, search, decision }, partOf(context, 0.5, 0.95));
+  if (!found) {
+    const words = `max_metric_drop ${context.judge?.maxDrop} of ${context.judge?.metric}`;
+    return unpruned(study, asked, [`structured-pruning: pruned as little as the widths allow, the model does not keep ${words}.`]);
+  }
+  const { pruned, share } = found;
+  const lines = await describeLayers(study, pruned, partOf(context, 0.95, 1));
+  adopt(model, pruned.model);
+  return {
+    nodes: [...lines.nodes, ...study.left],
+    layers: lines.layers,
+    budgets: outcomes(asked, pruned.reached, share < 1),
+    warnings: [...tellTrials(decision), ...missed(asked, pruned.reached, share < 1)],
+  };
+}
+
+function requireSamples({ repair, sensitivity }: StructuredPruningOptions, { calibration }: MethodContext): void {
+  if (calibration || !(repair || sensitivity)) return;
+  const what = repair ? 'repair' : 'sensitivity';
+  throw new EngineError('recipe_invalid', `"${what}" needs samples: give a data set of typical inputs (--data, or data.calibration_id).`);
+}
+
+function requireTimes({ latency }: PruningBudget, search: WidthSearch): void {
+  if (latency === undefined || search.isTimed) return;
+  throw new EngineError(
+    'recipe_invalid',
+    'A budget of latency is measured on this machine: use a target that it has, and the objective "latency".',
+  );
+}
+
+interface Bounded {
+  readonly study: PruningStudy;
+  readonly options: StructuredPruningOptions;
+  readonly asked: PruningBudget;
+  readonly search: WidthSearch;
+  readonly decision: RoundingDecision;
+}
+
+/** Less is pruned until the judge of the gate agrees; without one, the budget decides alone. */
+async function firstWithinMetric(
+  { study, options, asked, search, decision }: Bounded,
+  context: MethodContext,
+): Promise<{ readonly pruned: PrunedModel; readonly share: number } | undefined> {
+  const { judge } = context;
+  const [first] = SHARES;
+  for (const [at, share] of SHARES.entries()) {
+    context.signal.throwIfAborted();
+    const part = partOf(context, at / SHARES.length, judge ? (at + 1) / SHARES.length : 1);
+    const goal = relaxed(asked, share);
+    const roundTo = decision.trial?.roundTo ?? 1;
+    const trial = share === first ? decision.trial : (await search.trials(goal, [roundTo]))[0];
+    if (!trial || isSlower(trial.timing)) continue;
+    const made = await pruneOnSchedule({ study, options, asked: goal, roundTo, candidate: trial.candidate }, part);
+    const timing = search.isTimed && (options.steps ?? 1) > 1 ? await timeModels(study.model, made.model, context) : trial.timing;
+    if (isSlower(timing)) continue;
+    const pruned = timing ? { ...made, reached: { ...made.reached, latency: timing.after / timing.before } } : made;
+    if (!judge || (await judge.drop(pruned.model)) <= judge.maxDrop) return { pruned, share };
+  }
+  return undefined;
+}
+
+function unpruned(study: PruningStudy, asked: PruningBudget, warnings: readonly string[]): MethodOutcome {
+  const reached: Reached = { macs: 1, parameters: 1, bytes: 1, latency: 1 };
+  return { nodes: study.left, budgets: outcomes(asked, reached, false), warnings };
+}
+
+/** The estimate of bytes and the timing are exact to this share only. */
+const TOLERANCE = 1.02;
+
+function outcomes(asked: PruningBudget, reached: Reached, isRelaxed: boolean): BudgetOutcome[] {
+  return figuresOf(asked).map((figure) => {
+    const [limit, actual] = [asked[figure] ?? 1, reached[figure] ?? 1];
+    const tolerance = figure === 'latency' || figure === 'bytes' ? TOLERANCE : 1;
+    return { figure, asked: limit, reached: actual, accepted: isRelaxed || actual <= limit * tolerance };
+  });
+}
+
+function missed(asked: PruningBudget, reached: Reached, isRelaxed: boolean): string[] {
+  if (budgetUse(reached, asked) <= TOLERANCE) return [];
+  const figures = figuresOf(asked).map(
+    (figure) => `${described(figure, reached[figure] ?? 1)} remain, ${100 * (asked[figure] ?? 1)} were asked for`,
+  );
+  const why = isRelaxed ? 'more would lose more of the metric than the gate allows' : 'the rest cannot be removed under these options';
+  return [`${METHOD}: ${figures.join('; ')}: ${why}.`];
+}
+
+/** `model` becomes the artifact that was judged. */
+function adopt(model: Model, artifact: Model): void {
+  model.graph = artifact.graph;
+  model.irVersion = artifact.irVersion;
+  for (const [domain, version] of artifact.opsetImports) model.opsetImports.set(domain, version);
+}

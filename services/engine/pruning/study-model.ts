@@ -1,0 +1,84 @@
+/** Studies a model before a unit is removed: sizes on a sample, dependencies, orders of removal, and the proof that they are sound. */
+import { EngineError } from '../engine-errors.js';
+import { type Model, NameAuthority } from '../ir/index.js';
+import { graphsWithin } from '../ir/traversal.js';
+import { nameMatcher } from '../layers/name-patterns.js';
+import { reportName } from '../layers/weight-store.js';
+import type { MethodContext, NodeChange } from '../method.js';
+import { observeShapes } from '../runtime/observe-shapes.js';
+import { sampleFeeds } from '../timing/observed-activations.js';
+import { ModelCost } from './budget/model-cost.js';
+import { ValueSizes } from './budget/value-sizes.js';
+import type { UnrankedGroup } from './importance/removal-order.js';
+import { removalOrders } from './importance/removal-orders.js';
+import type { StructuredPruningOptions } from './options.js';
+import { leftLine, type PruningStudy } from './pruning-study.js';
+import { analyzeStructure } from './structure/analyze-structure.js';
+import type { PruningGroup } from './structure/pruning-structure.js';
+import type { AnalyzedStructure } from './structure/structure-layout.js';
+import { verifyOrders } from './verified-orders.js';
+
+/** Throws EngineError `model_unsupported` when no inputs are known that the model runs with. */
+export async function studyModel(model: Model, options: StructuredPruningOptions, context: MethodContext): Promise<PruningStudy> {
+  const { feeds, shapes } = await shapesOnSample(model, context);
+  const structure = analyzeStructure(model, shapes);
+  const chosen = chosenGroups(structure, options);
+  const { calibration: samples } = context;
+  const request = { model, groups: chosen.groups, options, ...(samples ? { samples } : {}) };
+  const { orders: ranked, unranked } = await removalOrders(request, context);
+  const { orders, refuted } = await verifyOrders({ model, structure, feeds, orders: ranked }, context);
+  const sizes = new ValueSizes(
+    structure,
+    orders.map(({ group }) => group),
+  );
+  return {
+    ...{ model, structure, orders, shapes, feeds, sizes },
+    cost: new ModelCost({ model, sizes, shapes }),
+    left: [
+      ...structure.frozen.map(({ node, reason }) => leftLine(reportName(node), node.opType, reason)),
+      ...[...chosen.excluded, ...unranked, ...refuted].flatMap(({ group, reason }) => linesOf(group, reason)),
+    ],
+  };
+}
+
+/** Nodes are told apart by their names in everything that follows. */
+export function nameNodes(model: Model): void {
+  const names = new NameAuthority(model);
+  for (const graph of graphsWithin(model.graph)) {
+    for (const node of graph.nodes) if (node.name === '') node.name = names.nodeName(`${node.opType}_${reportName(node)}`);
+  }
+}
+
+async function shapesOnSample(model: Model, context: MethodContext): Promise<Pick<PruningStudy, 'feeds' | 'shapes'>> {
+  for await (const feeds of sampleFeeds(model, context)) {
+    const { shapes } = await observeShapes(context.runtime, { model, feeds });
+    if (model.graph.outputs.every(({ name }) => shapes.has(name))) return { feeds, shapes };
+  }
+  throw new EngineError(
+    'model_unsupported',
+    'structured-pruning needs a sample that the model runs with: give a data set of typical inputs (--data, or data.calibration_id).',
+  );
+}
+
+function chosenGroups(
+  { groups }: AnalyzedStructure,
+  { exclude = [], approximate = false }: StructuredPruningOptions,
+): { readonly groups: PruningGroup[]; readonly excluded: UnrankedGroup[] } {
+  const isExcluded = nameMatcher(exclude);
+  const excluded: UnrankedGroup[] = [];
+  const free = groups.filter((group) => {
+    const named = group.producers.find((node) => isExcluded(reportName(node)));
+    const reason = named
+      ? `the recipe excludes ${reportName(named)}, whose channels go with these`
+      : group.approximate !== undefined && !approximate
+        ? `${group.approximate}; "approximate": true prunes it all the same`
+        : undefined;
+    if (reason !== undefined) excluded.push({ group, reason });
+    return reason === undefined;
+  });
+  return { groups: free, excluded };
+}
+
+function linesOf({ producers }: PruningGroup, reason: string): NodeChange[] {
+  return producers.map((node) => leftLine(reportName(node), node.opType, reason));
+}
