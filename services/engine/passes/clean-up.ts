@@ -18,6 +18,7 @@ import { identityElimination } from './identity-elimination.js';
 import { ModelEditor } from './model-editor.js';
 import { ModelFacts } from './model-facts.js';
 import { normalizationBelowMatMul } from './normalization-below-matmul.js';
+import { omittedPermutation } from './omitted-permutation.js';
 import { padFolding } from './pad-folding.js';
 import type { GraphPass, Pass } from './pass.js';
 import { runToFixpoint } from './pass-manager.js';
@@ -41,6 +42,7 @@ const passes: readonly Pass[] = [
   reshapeMerging,
   transposeBelowConcat,
   transposeMerging,
+  omittedPermutation,
   convTransposeToConv,
   unfoldToConv,
   padFolding,

@@ -1,14 +1,14 @@
 /** The doctor: why a quantized model is slow or answers differently, and the repair that is proved equal: what `lathe doctor` prints. */
 import { type Dataset, openDataset } from '../data/dataset.js';
 import { EngineError } from '../engine-errors.js';
-import { float32Values, type Model, type Tensor } from '../ir/index.js';
+import { cloneModel, float32Values, type Model, type Tensor } from '../ir/index.js';
 import { verifyModel } from '../ir/verify-graph.js';
 import type { MethodContext, NodeChange, RunSource } from '../method.js';
 import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
 import { repairQdq } from '../quantization/index.js';
 import { type Latency, measureLatencies } from '../runtime/benchmark.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
-import { examineModel, loadableCopy, type ModelDiagnosis } from './examine-model.js';
+import { examineModel, type ModelDiagnosis } from './examine-model.js';
 import { repairSamples } from './repair-samples.js';
 
 export interface DiagnoseRequest {
@@ -82,16 +82,15 @@ async function repair(model: Model, path: string, { request, runtime }: Work): P
   };
   try {
     const calibration = await repairSamples(model, context);
-    const source = loadableCopy(model);
+    const source = cloneModel(model);
     const { nodes, warnings = [] } = await repairQdq(model, only ? { only } : {}, { ...context, calibration });
     verifyModel(model);
     encodeModelFile(model, path);
     const written = decodeModelFile(path);
     const after = await examineModel(written, runtime, scratch);
     const repaired = nodes.filter(({ action }) => action !== 'left');
-    const result = loadableCopy(written);
     request.onProgress?.(0.7, 'measuring, in turns');
-    const measured = source && result && repaired.length > 0 ? await measure([source, result], calibration, { context, runtime }) : null;
+    const measured = repaired.length > 0 ? await measure([source, written], calibration, { context, runtime }) : null;
     return { path, repaired, warnings, after, measured };
   } finally {
     await dataset?.close();

@@ -1,15 +1,8 @@
 /** Examines a quantized model: the findings of the rules, checked against what the runtime makes of it, and where it saturates. */
 import { type QuantizationState, quantizationState } from '../inspection/index.js';
-import { cloneModel, type Model } from '../ir/index.js';
+import type { Model } from '../ir/index.js';
 import type { Target } from '../method.js';
-import {
-  describeSaturation,
-  diagnoseModel,
-  type Finding,
-  type ProductSaturation,
-  saturationReport,
-  writeOmittedPermutations,
-} from '../quantization/index.js';
+import { describeSaturation, diagnoseModel, type Finding, type ProductSaturation, saturationReport } from '../quantization/index.js';
 import type { OrtRuntime } from '../runtime/ort-session.js';
 import { type RuntimeView, viewOfRuntime } from './runtime-view.js';
 
@@ -33,16 +26,8 @@ export interface ModelDiagnosis {
   };
 }
 
-/** A copy that the runtime can load without ending the process (writeOmittedPermutations); null when there is none. */
-export function loadableCopy(model: Model): Model | null {
-  const copy = cloneModel(model);
-  return writeOmittedPermutations(copy).isLoadable ? copy : null;
-}
-
 export async function examineModel(model: Model, runtime: OrtRuntime, scratch: string): Promise<ModelDiagnosis> {
-  const copy = loadableCopy(model);
-  const refused = { refusal: 'it would end the process (see the finding "omitted-permutation")' };
-  const seen = copy ? await viewOfRuntime(runtime, copy, scratch) : refused;
+  const seen = await viewOfRuntime(runtime, model, scratch);
   const view = 'refusal' in seen ? null : seen;
   const left = new Set(view?.unfused.map(({ node }) => node));
   const inFloat = new Set([...left, ...(view?.islands ?? [])]);

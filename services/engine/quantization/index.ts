@@ -8,7 +8,6 @@ export type { Finding, FindingKind } from './repair/finding.js';
 export { integerForm } from './repair/integer-forms.js';
 export type { RepairQdqOptions } from './repair/options.js';
 export { repairQdq } from './repair/repair-qdq.js';
-export { writeOmittedPermutations } from './repair/rules/omitted-permutation.js';
 export { describeSaturation, type ProductSaturation, saturationReport } from './saturation-report.js';
 export { mixedPrecision } from './sensitivity/mixed-precision.js';
 export type { MixedPrecisionOptions } from './sensitivity/options.js';

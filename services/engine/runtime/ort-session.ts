@@ -13,6 +13,7 @@ import type { ExecutionSession, InputOutputInfo, Runtime, SessionOptions } from 
 import { checkFeeds } from './feed-check.js';
 import { declaredInputs, declaredOutputs, largestConstantElements } from './graph-interface.js';
 import { profileKernels } from './kernel-profile.js';
+import { loadableModel } from './loadable-model.js';
 import { loadFailure, runFailure } from './ort-failures.js';
 import { fromOrtTensor, toOrtTensor } from './ort-tensors.js';
 
@@ -59,14 +60,16 @@ export function createOrtRuntime(options: OrtRuntimeOptions): OrtRuntime {
         profileOptions,
       ),
     async open(model, sessionOptions = {}) {
-      if (typeof model === 'string') return openFile(model, decodeModelFile(model), { threads, ...sessionOptions });
+      const decoded = typeof model === 'string' ? decodeModelFile(model) : model;
+      const loadable = loadableModel(decoded);
+      if (typeof model === 'string' && loadable === decoded) return openFile(model, decoded, { threads, ...sessionOptions });
       const folder = join(options.scratch, `session-${randomUUID()}`);
       await mkdir(folder, { recursive: true });
       const release = (): Promise<void> => rm(folder, { recursive: true, force: true });
       try {
         const path = join(folder, 'model.onnx');
-        await encodeModelFile(model, path);
-        return await openFile(path, model, { threads, ...sessionOptions }, release);
+        encodeModelFile(loadable, path);
+        return await openFile(path, loadable, { threads, ...sessionOptions }, release);
       } catch (error) {
         await release();
         throw error;

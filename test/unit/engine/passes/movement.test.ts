@@ -1,6 +1,6 @@
 /** Reshapes, permutations, slices, gathers and scatters that say less than they seem to. */
 import { describe, expect, test } from 'vitest';
-import { attributeOf, int64Tensor, type Tensor } from '../../../../services/engine/ir/index.js';
+import { attributeOf, float32Tensor, int64Tensor, type Tensor, tensorOf } from '../../../../services/engine/ir/index.js';
 import { buildModel, type NodeSpec } from '../../../support/build-model.js';
 import { cleaned, expectSameOutputs, operators } from './clean-up-oracle.js';
 
@@ -49,6 +49,29 @@ describe('reshapes and permutations', () => {
       },
       ['Reshape'],
     ));
+
+  test('the order of a transposition behind a DequantizeLinear is written out: without it, loading the model ends the process', async () => {
+    const model = buildModel({
+      inputs: [{ name: 'x', shape: ['n', 3] }],
+      outputs: [y],
+      constants: {
+        w: tensorOf(
+          'int8',
+          [4, 3],
+          Int8Array.from({ length: 12 }, (_, at) => at - 6),
+        ),
+        s: float32Tensor([4], [0.5, 1, 2, 4]),
+      },
+      nodes: [
+        { opType: 'DequantizeLinear', inputs: ['w', 's'], outputs: ['d'], attributes: { axis: attributeOf.int(0) } },
+        { opType: 'Transpose', inputs: ['d'], outputs: ['t'] },
+        { opType: 'MatMul', inputs: ['x', 't'], outputs: ['y'] },
+      ],
+    });
+    const result = await cleaned(model);
+    expect(result.after.graph.nodes.find(({ opType }) => opType === 'Transpose')?.attributes.get('perm')).toEqual(attributeOf.ints([1, 0]));
+    await expectSameOutputs(result, sizes, 0);
+  });
 
   test('the axes of Squeeze and Unsqueeze are read from attributes before operator set 13', () =>
     expectOperators(

@@ -1,7 +1,7 @@
 /** Transpose of a weight with one scale per channel that leaves its order to the default: the runtime ends the whole process. */
-import { attributeOf, type Model, type Node } from '../../../ir/index.js';
+import { attributeOf, type Node } from '../../../ir/index.js';
 import type { Rule } from '../finding.js';
-import { QuantizedGraph } from '../quantized-graph.js';
+import type { QuantizedGraph } from '../quantized-graph.js';
 
 /** Transposes without `perm` behind a DequantizeLinear per channel, with the rank of what they transpose (undefined when unknown). */
 function transposes(graph: QuantizedGraph): { node: Node; rank: number | undefined }[] {
@@ -37,10 +37,3 @@ export const omittedPermutation: Rule = {
       };
     }),
 };
-
-/** Writes the permutations out without which loading the model would end the process; says how many, and whether one could not be. */
-export function writeOmittedPermutations(model: Model): { readonly written: number; readonly isLoadable: boolean } {
-  const found = transposes(new QuantizedGraph(model));
-  for (const { node, rank } of found) if (rank !== undefined) writePermutation(node, rank);
-  return { written: found.length, isLoadable: found.every(({ rank }) => rank !== undefined) };
-}
