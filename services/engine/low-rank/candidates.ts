@@ -5,8 +5,9 @@ import { innerProduct, product } from './dense-products.js';
 import { composed, costOf, type Factor, inputsOfLast, type LayerCost, type LayerPositions } from './factors.js';
 import { type InputMetric, inputMetric } from './input-metric.js';
 import { fitLastFactor, outputEnergy } from './last-factor.js';
-import { addedBias, hasBias, hasRoomForBias, type MatrixLayer, weightRows } from './matrix-layers.js';
+import { addedBias, type MatrixLayer, weightRows } from './matrix-layers.js';
 import type { FormName } from './options.js';
+import type { WeightMetric } from './principal-factors.js';
 import type { RankForm, Ranks } from './rank-form.js';
 import { spatialForm } from './spatial-form.js';
 import { svdForm } from './svd-form.js';
@@ -66,7 +67,7 @@ export function layerCandidates(request: CandidateRequest): Candidate[] {
 
 class LayerWork {
   private readonly rows: Float64Array;
-  private readonly metric: InputMetric | null;
+  private readonly metric: (InputMetric & WeightMetric) | null;
   /** tr(W G W^T) under the metric, or of the weights. */
   private readonly energy: number;
   /** The same with the mean and the bias: the power of the outputs. */
@@ -75,8 +76,10 @@ class LayerWork {
   constructor(private readonly request: CandidateRequest) {
     const { layer, inputs } = request;
     this.rows = weightRows(layer);
-    this.metric = inputs && inputMetric(inputs, hasRoomForBias(layer));
-    this.energy = outputEnergy(this.rows, { ...layer, gram: this.metric?.gram ?? null });
+    const known = inputs && inputMetric(inputs, layer.hasRoomForBias);
+    const shape = { rows: layer.channels, inner: layer.depth, columns: layer.depth };
+    this.metric = known && { ...known, weighted: product(this.rows, known.gram, shape) };
+    this.energy = innerProduct(this.metric?.weighted ?? this.rows, this.rows);
     this.signal = inputs && this.outputPower(inputs);
   }
 
@@ -84,7 +87,7 @@ class LayerWork {
     const { layer, forms, multiple, activationAware } = this.request;
     const form = { ...layer, rows: this.rows };
     const makers: Readonly<Record<FormName, () => RankForm | null>> = {
-      svd: () => svdForm(form, { multiple, gram: activationAware ? (this.metric?.gram ?? null) : null }),
+      svd: () => svdForm(form, { multiple, metric: activationAware ? this.metric : null }),
       'spatial-svd': () => spatialForm(form, multiple),
       tucker: () => tuckerForm(form, multiple),
       cp: () => cpForm(form, multiple),
@@ -96,7 +99,8 @@ class LayerWork {
   costOf(form: RankForm, ranks: Ranks): LayerCost {
     const { layer, positions } = this.request;
     const { macs, parameters } = costOf(form.shapes(ranks), positions);
-    return { macs, parameters: parameters + (this.metric?.mean && !hasBias(layer) ? layer.channels : 0) };
+    const hasBias = layer.source.bias !== null;
+    return { macs, parameters: parameters + (this.metric?.mean && !hasBias ? layer.channels : 0) };
   }
 
   wanted(form: RankForm, ladder: readonly Ranks[]): Candidate[] {
@@ -140,7 +144,8 @@ class LayerWork {
     const { rows, metric } = this;
     const { channels, depth } = this.request.layer;
     const factors = form.factors(ranks);
-    const fitted = metric && fitLastFactor({ rows, channels, depth, inputs: inputsOfLast(factors), gram: metric.gram });
+    const fitted =
+      metric && fitLastFactor({ rows, channels, depth, inputs: inputsOfLast(factors), gram: metric.gram, energy: this.energy });
     const last = factors.at(-1);
     if (fitted && last) {
       const all = [...factors.slice(0, -1), { ...last, values: Float32Array.from(fitted.values) }];
@@ -155,15 +160,15 @@ class LayerWork {
     return this.energy > 0 ? error / this.energy : 0;
   }
 
-  /** sum over the rows x of |W x + b / alpha|^2 = tr(W G W^T) + 2 n (b / alpha) . W m + n |b / alpha|^2 */
-  private outputPower({ gram, mean, rows: count }: GramMatrix): number {
+  /** sum over the rows x of |W x + b / alpha|^2 = tr(W G W^T) + 2 n (b / alpha) . W m + n |b / alpha|^2, G around the origin. */
+  private outputPower({ mean, rows: count }: GramMatrix): number {
     const { layer } = this.request;
     const { channels, depth, source } = layer;
     const alpha = source.kind === 'dense' ? source.alpha : 1;
     const bias = addedBias(layer).map((value) => (alpha === 0 ? 0 : value / alpha));
     const means = product(this.rows, mean, { rows: channels, inner: depth, columns: 1 });
-    const power =
-      outputEnergy(this.rows, { channels, depth, gram }) + 2 * count * innerProduct(bias, means) + count * innerProduct(bias, bias);
+    const around = this.metric?.mean ? count * innerProduct(means, means) : 0;
+    const power = this.energy + around + 2 * count * innerProduct(bias, means) + count * innerProduct(bias, bias);
     return Math.max(power, Number.MIN_VALUE);
   }
 }

@@ -2,13 +2,13 @@
 
 import { elementCount } from '../ir/index.js';
 import { choleskyInverseUpper } from '../normal-equations/linear-algebra.js';
-import { product, transposed } from './dense-products.js';
+import { innerProduct, product, productOfRows, transposed } from './dense-products.js';
 import { type FormLayer, filled, multiplesUpTo, type RankForm, type Ranks } from './rank-form.js';
 
 const STEPS = 4;
 /** Larger weights would take minutes. */
-const ELEMENTS_MAX = 2 ** 18;
-const SWEEPS_MAX = 60;
+const ELEMENTS_MAX = 2 ** 17;
+const SWEEPS_MAX = 40;
 /** A sweep that wins a smaller part of the energy is the last one. */
 const GAIN_MIN = 1e-5;
 /** Ridge of each least-squares step, against components that grow and cancel each other. */
@@ -58,28 +58,24 @@ interface Tensor {
  * The sides [size, rank] of sum over r of the outer products of their columns. In turn for each side n:
  *   S_n = X_(n) K (K^T K + ridge)^-1, K the Khatri-Rao product of the others, K^T K the elementwise product of their S^T S.
  */
-export function alternatingLeastSquares({ tensor, dims }: Tensor, rank: number): Float64Array[] {
+function alternatingLeastSquares({ tensor, dims }: Tensor, rank: number): Float64Array[] {
   const sides = dims.map((size, mode) => startingSide(size * rank, mode));
-  const total = tensor.reduce((sum, value) => sum + value * value, 0);
+  const unfolded = dims.map((_, mode) => unfold({ tensor, dims }, mode));
+  const total = innerProduct(tensor, tensor);
   let before = 0;
   for (let sweep = 0; sweep < SWEEPS_MAX; sweep += 1) {
     let kept = 0;
     for (const [mode, size] of dims.entries()) {
       for (const other of sides.keys()) if (other !== mode) toUnitColumns(sides, { from: other, to: mode, rank });
-      const normal = new Float64Array(rank * rank).fill(1);
-      for (const [other, side] of sides.entries()) {
-        if (other === mode) continue;
-        const square = product(transposed(side, dims[other] ?? 0, rank), side, { rows: rank, inner: dims[other] ?? 0, columns: rank });
-        for (const [at, value] of square.entries()) normal[at] = (normal[at] ?? 0) * value;
-      }
-      for (let r = 0; r < rank; r += 1) normal[r * rank + r] = (normal[r * rank + r] ?? 0) + RIDGE;
-      const inverse = choleskyInverseUpper(normal, rank);
+      const others = sides.filter((_, other) => other !== mode);
+      const inverse = choleskyInverseUpper(normalMatrix(others, rank), rank);
       if (!inverse) return sides;
-      const mixed = contracted({ tensor, dims }, { sides, mode, rank });
-      const half = product(mixed, transposed(inverse, rank, rank), { rows: size, inner: rank, columns: rank });
+      const inner = tensor.length / size;
+      const mixed = product(unfolded[mode] ?? [], khatriRao(others, rank), { rows: size, inner, columns: rank });
+      const half = productOfRows(mixed, inverse, { rows: size, inner: rank, columns: rank });
       const solved = product(half, inverse, { rows: size, inner: rank, columns: rank });
       sides[mode] = solved;
-      kept = solved.reduce((sum, value, at) => sum + value * (mixed[at] ?? 0), 0);
+      kept = innerProduct(solved, mixed);
     }
     if (kept - before <= GAIN_MIN * total) break;
     before = kept;
@@ -87,38 +83,42 @@ export function alternatingLeastSquares({ tensor, dims }: Tensor, rank: number):
   return sides;
 }
 
-/** X_(mode) K, [size of the mode, rank]: the tensor multiplied with all other sides. */
-function contracted(
-  { tensor, dims }: Tensor,
-  { sides, mode, rank }: { sides: readonly Float64Array[]; mode: number; rank: number },
-): Float64Array {
-  const result = new Float64Array((dims[mode] ?? 0) * rank);
-  const index = dims.map(() => 0);
-  const factors = new Float64Array(rank);
-  for (const value of tensor) {
-    factors.fill(value);
-    for (const [other, side] of sides.entries()) {
-      if (other === mode) continue;
-      const row = (index[other] ?? 0) * rank;
-      for (let r = 0; r < rank; r += 1) factors[r] = (factors[r] ?? 0) * (side[row + r] ?? 0);
-    }
-    const into = (index[mode] ?? 0) * rank;
-    for (let r = 0; r < rank; r += 1) result[into + r] = (result[into + r] ?? 0) + (factors[r] ?? 0);
-    advance(index, dims);
+/** The elementwise product of S^T S over the sides, [rank, rank], with the ridge. */
+function normalMatrix(sides: readonly Float64Array[], rank: number): Float64Array {
+  const normal = new Float64Array(rank * rank).fill(1);
+  for (const side of sides) {
+    const rows = side.length / rank;
+    const square = product(transposed(side, rows, rank), side, { rows: rank, inner: rows, columns: rank });
+    for (let at = 0; at < normal.length; at += 1) normal[at] = (normal[at] ?? 0) * (square[at] ?? 0);
   }
-  return result;
+  for (let r = 0; r < rank; r += 1) normal[r * rank + r] = (normal[r * rank + r] ?? 0) + RIDGE;
+  return normal;
 }
 
-/** The next index in row-major order. */
-function advance(index: number[], dims: readonly number[]): void {
-  for (let axis = dims.length - 1; axis >= 0; axis -= 1) {
-    const next = (index[axis] ?? 0) + 1;
-    if (next < (dims[axis] ?? 1)) {
-      index[axis] = next;
-      return;
+/** [product of the sizes, rank]: the products of one row of each side, the last side running fastest. */
+function khatriRao(sides: readonly Float64Array[], rank: number): Float64Array {
+  return sides.reduce((left, right) => {
+    const result = new Float64Array((left.length / rank) * right.length);
+    let at = 0;
+    for (let outer = 0; outer < left.length; outer += rank) {
+      for (let inner = 0; inner < right.length; inner += rank) {
+        for (let r = 0; r < rank; r += 1, at += 1) result[at] = (left[outer + r] ?? 0) * (right[inner + r] ?? 0);
+      }
     }
-    index[axis] = 0;
+    return result;
+  }, new Float64Array(rank).fill(1));
+}
+
+/** X_(mode): [size of the mode, all others in their order]. */
+function unfold({ tensor, dims }: Tensor, mode: number): Float64Array {
+  const size = dims[mode] ?? 1;
+  const behind = dims.slice(mode + 1).reduce((count, each) => count * each, 1);
+  const result = new Float64Array(tensor.length);
+  for (let at = 0; at < tensor.length; at += 1) {
+    const [before, own, after] = [Math.floor(at / (size * behind)), Math.floor(at / behind) % size, at % behind];
+    result[own * (tensor.length / size) + before * behind + after] = tensor[at] ?? 0;
   }
+  return result;
 }
 
 /** Columns of one side get length 1, their lengths go to another: what is solved for carries all sizes, so the ridge weighs alike. */

@@ -3,9 +3,10 @@ import { EngineError } from '../engine-errors.js';
 import { type Model, NameAuthority } from '../ir/index.js';
 import { graphsWithin } from '../ir/traversal.js';
 import { reportName, WeightStore } from '../layers/weight-store.js';
-import type { MethodContext, MethodOutcome } from '../method.js';
-import { boundLoss } from './bounded-factors.js';
-import type { RankChoice } from './candidates.js';
+import type { BudgetOutcome, MethodContext, MethodOutcome } from '../method.js';
+import { type BoundedFactors, boundLoss } from './bounded-factors.js';
+import { BudgetFigure } from './budget-figure.js';
+import type { Candidate, RankChoice } from './candidates.js';
 import { layerOffers } from './layer-offers.js';
 import { findLayers } from './matrix-layers.js';
 import { observePositions } from './observed-positions.js';
@@ -36,14 +37,26 @@ export async function lowRank(model: Model, options: LowRankOptions, context: Me
     choice,
   };
   const offers = await layerOffers(model, { layers: search.layers, positions, settings }, part(context, 0, 0.6));
-  const request = { model, offers, budget: choice.by === 'budget' ? options.budget : undefined, macs: positions.macs };
-  const choices = await chooseRanks(request, part(context, 0.6, 0.7));
+  const request = { model, offers, macs: positions.macs };
+  const budget = options.budget && choice.by === 'budget' ? new BudgetFigure(request, options.budget) : null;
+  const choices = await chooseRanks(request, budget, part(context, 0.6, 0.7));
   const bounded = await boundLoss({ model, offers, chosen: choices.chosen, leastSqnr: options.min_sqnr_db }, part(context, 0.7, 0.9));
   const proven = await proveFaster(model, { chosen: bounded.chosen, choices }, part(context, 0.9, 1));
   const facts = { search, offers, choices, settings, reverted: bounded.reverted, proven };
-  const outcome = { nodes: nodeLines(facts), layers: layerLines(facts), warnings: [...choices.warnings, ...bounded.warnings] };
+  const outcome = {
+    nodes: nodeLines(facts),
+    layers: layerLines(facts),
+    warnings: bounded.warnings,
+    ...(budget ? { budgets: [budgetOutcome(budget, proven.chosen, bounded)] } : {}),
+  };
   writeFactors(model, proven.chosen);
   return outcome;
+}
+
+function budgetOutcome(budget: BudgetFigure, chosen: ReadonlyMap<string, Candidate>, { reverted }: BoundedFactors): BudgetOutcome {
+  const { figure, asked } = budget;
+  const reached = budget.reached(chosen);
+  return { figure, asked, reached, accepted: reached <= asked * (1 + Number.EPSILON) || reverted.size > 0 };
 }
 
 function rankChoice({ rank, energy = DEFAULT_ENERGY, budget }: LowRankOptions): RankChoice {

@@ -1,6 +1,7 @@
 /** The layers that can be factorised: MatMul, Gemm and Conv with constant weights, each seen as a matrix with one row per output. */
 import { float32Values, intAttribute, type Model, type Node } from '../ir/index.js';
 import { graphsWithin } from '../ir/traversal.js';
+import { hasShiftableBias } from '../layers/bias-shift.js';
 import { type ChannelLayout, channelLayout, matrixLayout, toRows } from '../layers/channel-layout.js';
 import { type ConvLayer, convLayer } from '../layers/conv-layers.js';
 import { type DenseLayer, denseLayer } from '../layers/dense-layers.js';
@@ -19,6 +20,8 @@ export interface MatrixLayer {
   readonly channels: number;
   /** Inputs per output: `inputs` times the positions of the kernel. */
   readonly depth: number;
+  /** True when a constant can be added to each channel without a further node. */
+  readonly hasRoomForBias: boolean;
 }
 
 export interface LayerSearch {
@@ -51,14 +54,15 @@ function matrixLayer(node: Node, store: WeightStore): MatrixLayer | { readonly r
   const { weight, channels, depth } = source;
   if (weight.value.uses.length > 1) return { reason: `its weight "${weight.value.name}" is read by other nodes, too` };
   if (store.isGraphOutput(weight.value)) return { reason: `its weight "${weight.value.name}" is an output of the model` };
+  const base = { name: reportName(node), source, channels, depth, hasRoomForBias: hasShiftableBias(store, node, channels) };
   if (source.kind === 'dense') {
     if (intAttribute(node, 'transA', 0) === 1) return { reason: 'its activation is transposed (transA)' };
-    return { name: reportName(node), source, inputs: depth, kernel: [], channels, depth };
+    return { ...base, inputs: depth, kernel: [] };
   }
   const [, inputs = 0, ...kernel] = weight.tensor.dims;
   if (source.group !== 1) return { reason: `a convolution in ${source.group} groups is not factorised` };
   if (kernel.length > 2) return { reason: 'convolutions over three and more axes are not factorised' };
-  return { name: reportName(node), source, inputs, kernel, channels, depth };
+  return { ...base, inputs, kernel };
 }
 
 /** [channels, depth]: the weights of each output in the order of the flattened window. */
@@ -77,15 +81,4 @@ export function addedBias({ source, channels }: MatrixLayer): Float64Array {
   if (!constant) return new Float64Array(channels);
   const values = float32Values(constant.tensor);
   return Float64Array.from({ length: channels }, (_, at) => factor * (values[values.length === 1 ? 0 : at] ?? 0));
-}
-
-export function hasBias({ source }: MatrixLayer): boolean {
-  return source.bias !== null;
-}
-
-/** True when a constant can be added to each channel without a further node. */
-export function hasRoomForBias({ source }: MatrixLayer): boolean {
-  if (source.kind === 'conv') return true;
-  if (source.node.opType === 'Gemm' && !source.node.inputs[2]) return true;
-  return source.bias?.vector !== undefined && source.bias.vector !== null && source.bias.factor !== 0;
 }

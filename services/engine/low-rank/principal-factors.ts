@@ -9,8 +9,15 @@ export interface WeightedMatrix {
   readonly rows: Float64Array;
   readonly channels: number;
   readonly depth: number;
-  /** G [depth, depth], positive definite; null for the identity. */
-  readonly gram: Float64Array | null;
+  /** G, positive definite; null for the identity. */
+  readonly metric: WeightMetric | null;
+}
+
+export interface WeightMetric {
+  /** G [depth, depth] */
+  readonly gram: Float64Array;
+  /** W G [channels, depth] */
+  readonly weighted: Float64Array;
 }
 
 export interface PrincipalFactors {
@@ -51,9 +58,8 @@ export function principalFactors(matrix: WeightedMatrix, rank: number): Principa
   return { energies, rank, first: Float32Array.from(first), last: Float32Array.from(transposed(columns, rank, channels)) };
 }
 
-function byOutputs({ rows, channels, depth, gram }: WeightedMatrix, rank: number): Directions {
-  const weighted = gram ? product(rows, gram, { rows: channels, inner: depth, columns: depth }) : rows;
-  const squares = productOfRows(weighted, rows, { rows: channels, inner: depth, columns: channels });
+function byOutputs({ rows, channels, depth, metric }: WeightedMatrix, rank: number): Directions {
+  const squares = productOfRows(metric?.weighted ?? rows, rows, { rows: channels, inner: depth, columns: channels });
   const { values, vectors } = symmetricEigen(squares, channels);
   const chosen = vectors.slice(0, rank * channels);
   return {
@@ -63,7 +69,8 @@ function byOutputs({ rows, channels, depth, gram }: WeightedMatrix, rank: number
   };
 }
 
-function byInputs({ rows, channels, depth, gram }: WeightedMatrix, rank: number): Directions {
+function byInputs({ rows, channels, depth, metric }: WeightedMatrix, rank: number): Directions {
+  const gram = metric?.gram ?? null;
   const root = gram && choleskyUpper(gram, depth);
   const inverse = gram && choleskyInverseUpper(gram, depth);
   if (gram && !(root && inverse)) throw new RangeError('principalFactors: the matrix of the inputs is not positive definite');

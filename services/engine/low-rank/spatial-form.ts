@@ -18,7 +18,7 @@ export function spatialForm(layer: FormLayer, multiple: number): RankForm | null
   const useful = Math.min(full, Math.ceil((inner * outer) / (inner + outer)) - 1);
   const ladder = multiplesUpTo(useful, multiple).map((rank) => [rank]);
   if (ladder.length === 0) return null;
-  const principal = principalFactors({ rows: byAxes(layer), channels: outer, depth: inner, gram: null }, ladder.at(-1)?.[0] ?? 0);
+  const principal = principalFactors({ rows: byAxes(layer), channels: outer, depth: inner, metric: null }, ladder.at(-1)?.[0] ?? 0);
   return { name: 'spatial-svd', full: [full], ladder, ...slices(principal, { channels, inputs, height, width }) };
 }
 

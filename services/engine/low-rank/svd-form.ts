@@ -1,34 +1,34 @@
 /** Two factors by singular values: the layer with fewer outputs, and a combination of these at single positions. */
 import { elementCount } from '../ir/index.js';
 import { bayesianRank } from './evbmf.js';
-import { type PrincipalFactors, principalFactors } from './principal-factors.js';
+import { type PrincipalFactors, principalFactors, type WeightMetric } from './principal-factors.js';
 import { type FormLayer, filled, multiplesUpTo, type RankForm, type Ranks } from './rank-form.js';
 
 export interface SvdOptions {
   readonly multiple: number;
   /** Measure of the error; null for that of the weights. */
-  readonly gram: Float64Array | null;
+  readonly metric: WeightMetric | null;
 }
 
 /**
  * MatMul [K, N] to [K, r] and [r, N]; Conv to one of r outputs and a 1 x 1 (channel SVD, Zhang et al. 2015). It saves where
  * r (K + N) < K N. The factors are the best ones of each rank under the metric (principal-factors.ts).
  */
-export function svdForm(layer: FormLayer, { multiple, gram }: SvdOptions): RankForm {
+export function svdForm(layer: FormLayer, { multiple, metric }: SvdOptions): RankForm {
   const { rows, channels, inputs, kernel } = layer;
   const depth = inputs * elementCount(kernel);
   const full = Math.min(channels, depth);
   const useful = Math.min(full, Math.ceil((depth * channels) / (depth + channels)) - 1);
   const ladder = multiplesUpTo(useful, multiple, useful).map((rank) => [rank]);
-  const principal = principalFactors({ rows, channels, depth, gram: ladder.length > 0 ? gram : null }, ladder.at(-1)?.[0] ?? 0);
-  const isPlain = gram === null;
+  const principal = principalFactors({ rows, channels, depth, metric: ladder.length > 0 ? metric : null }, ladder.at(-1)?.[0] ?? 0);
+  const isPlain = metric === null;
   return {
     name: 'svd',
     full: [full],
     ladder,
     ...slices(principal, { channels, inputs, kernel }),
     signal() {
-      const { energies } = isPlain ? principal : principalFactors({ rows, channels, depth, gram: null }, 0);
+      const { energies } = isPlain ? principal : principalFactors({ rows, channels, depth, metric: null }, 0);
       return [bayesianRank(energies, [channels, depth]).rank];
     },
   };

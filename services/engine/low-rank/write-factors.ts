@@ -3,13 +3,13 @@ import {
   type Attribute,
   attributeOf,
   float32Tensor,
-  float32Values,
   intsAttribute,
   type Model,
   type Node,
   stringAttribute,
   type Value,
 } from '../ir/index.js';
+import { shiftBias } from '../layers/bias-shift.js';
 import { WeightStore } from '../layers/weight-store.js';
 import type { Candidate } from './candidates.js';
 import { transposed } from './dense-products.js';
@@ -56,7 +56,7 @@ function writeLayer(layer: MatrixLayer, choice: Candidate, store: WeightStore): 
   node.setInput(1, constantOf(layer, last, store));
   if (node.opType === 'Gemm') node.attributes.delete('transB');
   if (layer.source.kind === 'conv') for (const [name, attribute] of walkAttributes(node, last)) node.attributes.set(name, attribute);
-  if (shift) shiftBias(layer, shift, store);
+  if (shift) shiftBias(store, node, shift);
   dropTranspose(formerWeight, store);
   store.dropIfUnread(weight);
   return names;
@@ -101,22 +101,6 @@ function walkAttributes(node: Node, { dims, walk }: Factor): Map<string, Attribu
       ),
     ),
   );
-}
-
-/** Adds `shift` to what the bias adds, in a constant of its own. */
-function shiftBias({ source, name, channels }: MatrixLayer, shift: Float64Array, store: WeightStore): void {
-  const { node, weight } = source;
-  const former = source.kind === 'conv' ? source.bias : (source.bias?.vector ?? null);
-  const factor = source.kind === 'conv' ? 1 : (source.bias?.factor ?? 1);
-  const values = former && float32Values(former.tensor);
-  const shifted = Float32Array.from(shift, (value, at) => (values?.[values.length === 1 ? 0 : at] ?? 0) + value / factor);
-  const constant = store.declare(weight.graph, `${name}_bias`, float32Tensor([channels], shifted));
-  const add = source.kind === 'dense' ? (source.bias?.add ?? null) : null;
-  if (add && former) add.setInput(add.inputs.indexOf(former.value), constant.value);
-  else node.setInput(2, constant.value);
-  // A Gemm without C may have a beta all the same.
-  if (node.opType === 'Gemm' && !former) node.attributes.delete('beta');
-  if (former) store.dropIfUnread(former);
 }
 
 /** A weight may have come through a Transpose, which nothing reads any more. */
