@@ -43,15 +43,5 @@ function revived({
   channels,
   ...rest
 }: TensorStatistics & { channels?: Record<keyof ChannelStatistics, ArrayLike<number>> }): TensorStatistics {
-  if (!channels) return rest;
-  const { low, high, mean, power } = channels;
-  return {
-    ...rest,
-    channels: {
-      low: Float32Array.from(low),
-      high: Float32Array.from(high),
-      mean: Float64Array.from(mean),
-      power: Float64Array.from(power),
-    },
-  };
+  return channels ? { ...rest, channels: { mean: Float64Array.from(channels.mean), power: Float64Array.from(channels.power) } } : rest;
 }

@@ -18,7 +18,10 @@ export interface CalibrationRequest {
   readonly samples: RunSource;
   readonly options: CalibrationOptions;
   readonly context: MethodContext;
-  /** Tensors for which per-channel statistics are wanted, with the channel axis. */
+  /**
+   * Tensors for which per-channel statistics are wanted, with the channel axis. Large maps show them in the first samples already, and
+   * of the rest only what concerns the whole tensor.
+   */
   readonly channels?: ReadonlyMap<string, number>;
   /** Whether `mean` and `power` of every tensor are wanted; those of channels always are. Default false: it costs time. */
   readonly moments?: boolean;
@@ -51,8 +54,6 @@ export interface TensorStatistics {
 }
 
 export interface ChannelStatistics {
-  readonly low: Float32Array;
-  readonly high: Float32Array;
   readonly mean: Float64Array;
   readonly power: Float64Array;
 }
@@ -61,6 +62,13 @@ export interface CalibrationResult {
   readonly tensors: ReadonlyMap<string, TensorStatistics>;
   readonly summary: CalibrationSummary;
 }
+
+/** Samples that all statistics of channels are taken of. */
+const CHANNEL_SAMPLES = 16;
+/** Values per channel, from which more of them would not move a mean. */
+const CHANNEL_VALUES = 2 ** 14;
+/** Fewer samples to come are not worth a new session. */
+const SAMPLES_WORTH_NARROWING = 16;
 
 export const BINS_DEFAULT = 2048;
 export const LEVELS_DEFAULT = 256;
@@ -73,6 +81,13 @@ export async function calibrate(request: CalibrationRequest): Promise<Calibratio
   const calibration = new Calibration(request);
   await calibration.run();
   return calibration.result();
+}
+
+interface RunShape {
+  /** Sizes of the tensors for one sample. */
+  readonly dims: ReadonlyMap<string, readonly number[]>;
+  /** Samples of one run. */
+  readonly batch: number;
 }
 
 class Calibration {
@@ -98,7 +113,7 @@ class Calibration {
     const dims = await this.survey();
     const { observer, batch } = await this.openObserver(dims);
     try {
-      await this.runSamples(observer, batch);
+      await this.runSamples(observer, { dims, batch });
     } finally {
       await observer.close();
     }
@@ -147,8 +162,9 @@ class Calibration {
   /** Batches are taken as they are proven to show what single samples show. Moving averages go sample by sample. */
   private async openObserver(dims: ReadonlyMap<string, readonly number[]>): Promise<{ observer: RunObserver; batch: number }> {
     const { model, samples, context } = this.request;
+    const { channels = new Map<string, number>() } = this.request;
     const open = (batch: number): Promise<RunObserver> =>
-      RunObserver.open(context.runtime, model, planReadings(this.readingRequest(dims, batch)));
+      RunObserver.open(context.runtime, model, planReadings(this.readingRequest({ dims, batch }, channels)));
     const reading = histogramMethods.has(this.method) ? 'whole' : 'reduced';
     const batch = this.method === 'moving-average' ? 1 : wantedBatch(samples, { dims, reading });
     if (samples.fixedBatch !== null || batch === 1) return { observer: await open(1), batch };
@@ -163,8 +179,8 @@ class Calibration {
     return { observer: await open(1), batch: 1 };
   }
 
-  private readingRequest(dims: ReadonlyMap<string, readonly number[]>, batch: number): ReadingRequest {
-    const { model, samples, channels = new Map<string, number>(), moments = false } = this.request;
+  private readingRequest({ dims, batch }: RunShape, channels: ReadonlyMap<string, number>): ReadingRequest {
+    const { model, samples, moments = false } = this.request;
     /** The last batch may be a smaller one. */
     const hasFixedRows = samples.fixedBatch !== null || batch === 1;
     return {
@@ -175,12 +191,13 @@ class Calibration {
     };
   }
 
-  private async runSamples(observer: RunObserver, batch: number): Promise<void> {
+  private async runSamples(observer: RunObserver, shape: RunShape): Promise<void> {
     const { samples, options, context } = this.request;
     const limit = Math.min(this.given, options.samples ?? this.given);
     const stability = new RangeStability();
+    let isNarrow = false;
     let phase = 0;
-    for await (const { feeds, sampleCount } of samples.runs(batch, limit)) {
+    for await (const { feeds, sampleCount } of samples.runs(shape.batch, limit)) {
       context.signal.throwIfAborted();
       for (const [name, observed] of await observer.run(feeds, phase)) this.records.get(name)?.add(observed);
       this.samplesRun += sampleCount;
@@ -189,7 +206,18 @@ class Calibration {
       this.report(limit);
       const ranges = () => [...this.records.values()].map((record) => this.range(record));
       if (options.samples === undefined && stability.hasSettled(this.samplesRun, this.seconds(), ranges)) break;
+      if (!isNarrow && this.samplesRun >= CHANNEL_SAMPLES && limit - this.samplesRun >= SAMPLES_WORTH_NARROWING) {
+        isNarrow = true;
+        await this.narrow(observer, shape);
+      }
     }
+  }
+
+  /** Leaves out the channels that were seen enough. */
+  private async narrow(observer: RunObserver, shape: RunShape): Promise<void> {
+    const { channels = new Map<string, number>() } = this.request;
+    const open = new Map([...channels].filter(([name]) => !this.records.get(name)?.hasSeen(CHANNEL_VALUES)));
+    if (open.size < channels.size) await observer.narrow(planReadings(this.readingRequest(shape, open)));
   }
 
   private report(limit: number): void {

@@ -1,11 +1,11 @@
-/** Tensors that need not be observed, because what they show follows from what another tensor shows. */
+/** Tensors that need not be observed, because what they show follows from what other tensors show. */
 import { type Graph, intsAttribute, type Node } from '../ir/index.js';
-import type { ObservedTensor } from './observed-run.js';
+import type { Extremes, ObservedTensor } from './observed-run.js';
 
 export interface DerivedTensor {
-  readonly source: string;
-  /** Absent: the same values in another arrangement. */
-  readonly monotone?: (value: number) => number;
+  readonly sources: readonly string[];
+  /** From the extremes of the sources; absent: the same values as those of the one source, in another arrangement. */
+  readonly extremes?: (sources: readonly Extremes[]) => Extremes;
 }
 
 /** The same values with other dims. */
@@ -20,16 +20,21 @@ const rearranging: ReadonlySet<string> = new Set([
   'SpaceToDepth',
 ]);
 
+const sigmoid = (value: number): number => 1 / (1 + Math.exp(-value));
+
 /** Never falling: extremes go to extremes. */
 const monotone: ReadonlyMap<string, (value: number) => number> = new Map([
   ['Relu', (value: number) => Math.max(0, value)],
-  ['Sigmoid', (value: number) => 1 / (1 + Math.exp(-value))],
+  ['Sigmoid', sigmoid],
   ['Tanh', Math.tanh],
 ]);
 
+/** Where x sigmoid(x) is least, and how much that is. */
+const SILU_LOWEST = { at: -1.278464542761074, value: -0.2784645427610738 };
+
 /**
  * Those of `names` that follow from others of them, sources before what follows from them. With `extremesOnly` also where only
- * the extremes follow.
+ * the extremes follow. They are exact but for the minimum of SiLU, which may be lower than any value seen, by less than its depth.
  */
 export function derivedTensors(
   graph: Graph,
@@ -38,21 +43,60 @@ export function derivedTensors(
 ): Map<string, DerivedTensor> {
   const derived = new Map<string, DerivedTensor>();
   for (const node of graph.nodes) {
-    const [source, name] = [node.inputs[0]?.name ?? '', node.outputs[0]?.name ?? ''];
-    if (node.domain !== '' || !names.has(source) || !names.has(name)) continue;
-    const apply = extremesOnly ? monotone.get(node.opType) : undefined;
-    if (rearranging.has(node.opType)) derived.set(name, { source });
-    else if (apply) derived.set(name, { source, monotone: apply });
+    const name = node.outputs[0]?.name ?? '';
+    if (node.domain !== '' || !names.has(name)) continue;
+    const from = rearranged(node) ?? (extremesOnly ? withKnownExtremes(node) : undefined);
+    if (from?.sources.every((source) => names.has(source))) derived.set(name, from);
   }
   return derived;
 }
 
-/** What the derived tensor shows in a run that showed `source` of its source. */
-export function deriveTensor({ monotone: apply }: DerivedTensor, source: ObservedTensor): Omit<ObservedTensor, 'dims'> {
-  const { channels: _channels, dims: _dims, ...seen } = source;
-  if (!apply) return seen;
-  const { mean: _mean, power: _power, values: _values, ...counts } = seen;
-  return { ...counts, min: Math.fround(apply(source.min)), max: Math.fround(apply(source.max)) };
+function rearranged({ opType, inputs }: Node): DerivedTensor | undefined {
+  return rearranging.has(opType) ? { sources: [inputs[0]?.name ?? ''] } : undefined;
+}
+
+function withKnownExtremes(node: Node): DerivedTensor | undefined {
+  const { opType, inputs } = node;
+  const apply = monotone.get(opType);
+  if (apply) return { sources: [inputs[0]?.name ?? ''], extremes: (of) => mapped(of, apply) };
+  if (opType === 'Concat') return { sources: inputs.map((value) => value?.name ?? ''), extremes: union };
+  const gated = opType === 'Mul' ? siluOf(node) : undefined;
+  return gated === undefined ? undefined : { sources: [gated], extremes: ([source = NOTHING]) => siluExtremes(source) };
+}
+
+const NOTHING: Extremes = { min: Number.POSITIVE_INFINITY, max: Number.NEGATIVE_INFINITY };
+
+function mapped([source = NOTHING]: readonly Extremes[], apply: (value: number) => number): Extremes {
+  return { min: apply(source.min), max: apply(source.max) };
+}
+
+function union(sources: readonly Extremes[]): Extremes {
+  return { min: Math.min(...sources.map(({ min }) => min)), max: Math.max(...sources.map(({ max }) => max)) };
+}
+
+/** The name of x when `node` is x * Sigmoid(x). */
+function siluOf({ inputs }: Node): string | undefined {
+  const gate = inputs.find((value) => value?.producer?.opType === 'Sigmoid' && value.producer.domain === '');
+  const gated = inputs.find((value) => value !== gate);
+  return gated && gate?.producer?.inputs[0] === gated ? gated.name : undefined;
+}
+
+/** Falling up to SILU_LOWEST.at, rising from there on. */
+function siluExtremes({ min, max }: Extremes): Extremes {
+  const [first, last] = [min * sigmoid(min), max * sigmoid(max)];
+  const hasLowest = min <= SILU_LOWEST.at && max >= SILU_LOWEST.at;
+  return { min: hasLowest ? SILU_LOWEST.value : Math.min(first, last), max: Math.max(first, last) };
+}
+
+/** What the derived tensor shows in a run that showed `sources` of its sources. */
+export function deriveTensor({ extremes }: DerivedTensor, sources: readonly ObservedTensor[]): Omit<ObservedTensor, 'dims'> | undefined {
+  const [first] = sources;
+  if (!first) return undefined;
+  const { channels: _channels, dims: _dims, ...seen } = first;
+  if (!extremes) return seen;
+  const { min, max } = extremes(sources);
+  const sum = (of: (source: ObservedTensor) => number): number => sources.reduce((total, source) => total + of(source), 0);
+  return { min: Math.fround(min), max: Math.fround(max), count: sum(({ count }) => count), nonFinite: sum(({ nonFinite }) => nonFinite) };
 }
 
 /** A NaN in an input is a NaN in the output. Kernels that compare, as those of activations do, may lose it. */

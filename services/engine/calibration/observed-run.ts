@@ -15,8 +15,6 @@ export interface ValueSummary extends Extremes {
 
 /** Per element of the channel axis. */
 export interface ChannelSummary {
-  readonly min: ArrayLike<number>;
-  readonly max: ArrayLike<number>;
   readonly mean: ArrayLike<number>;
   readonly power: ArrayLike<number>;
 }
@@ -53,19 +51,15 @@ export function summaryOf(values: Float32Array): ValueSummary {
   return { min, max, mean: count > 0 ? sum / count : 0, power: count > 0 ? squares / count : 0, count };
 }
 
-/** The same per element of `axis`; a channel without finite values has min > max. */
+/** Mean and power per element of `axis`; 0 for a channel without finite values. */
 export function channelSummaryOf(values: Float32Array, dims: readonly number[], axis: number): ChannelSummary {
   const channels = dims[axis] ?? 1;
   const inner = dims.slice(axis + 1).reduce((product, size) => product * size, 1);
-  const min = new Float32Array(channels).fill(Number.POSITIVE_INFINITY);
-  const max = new Float32Array(channels).fill(Number.NEGATIVE_INFINITY);
   const mean = new Float64Array(channels);
   const power = new Float64Array(channels);
   const counts = new Float64Array(channels);
   for (let start = 0, channel = 0; start < values.length; start += inner, channel = (channel + 1) % channels) {
     const summary = summaryOf(values.subarray(start, start + inner));
-    min[channel] = Math.min(min[channel] as number, summary.min);
-    max[channel] = Math.max(max[channel] as number, summary.max);
     mean[channel] = (mean[channel] as number) + summary.mean * summary.count;
     power[channel] = (power[channel] as number) + summary.power * summary.count;
     counts[channel] = (counts[channel] as number) + summary.count;
@@ -75,5 +69,5 @@ export function channelSummaryOf(values: Float32Array, dims: readonly number[], 
     mean[channel] = (mean[channel] as number) / count;
     power[channel] = (power[channel] as number) / count;
   }
-  return { min, max, mean, power };
+  return { mean, power };
 }

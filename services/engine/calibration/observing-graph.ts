@@ -13,13 +13,24 @@ export interface TensorReading {
   readonly keptAxis?: number;
   /** Whether the elements of the kept axis are wanted; otherwise it is kept because that reduces faster. */
   readonly hasChannels: boolean;
-  /** Besides the extremes. The mean is not finite when any value is not. */
+  /** Absent where nothing lies below 0 and much at it: behind Relu. */
+  readonly hasMin: boolean;
+  readonly hasMax: boolean;
+  /** The mean is not finite when any value is not. */
   readonly hasMean: boolean;
   readonly hasPower: boolean;
 }
 
-/** min, max, E[x], sum x^2. */
+/** min, max, E[x], E[x^2] where it is pooled and otherwise sum x^2. */
 export type Reduction = 'ReduceMin' | 'ReduceMax' | 'ReduceMean' | 'ReduceSumSquare';
+
+/**
+ * Maps of channels are reduced by pooling: the runtime keeps them in blocks of channels, in which it can pool but not reduce, and
+ * every reduction would have the whole map put into order first. There is no pooling of minima.
+ */
+export function isPooled(reduction: Reduction, { rank, keptAxis }: TensorReading): boolean {
+  return reduction !== 'ReduceMin' && rank === 4 && keptAxis === 1;
+}
 
 /** One output: the same reduction of several tensors, one after the other. */
 export interface ReductionOutput {
@@ -89,8 +100,14 @@ class ObservingGraph {
     const reduced = readings.filter((reading) => !reading.isWhole);
     return {
       reductions: [
-        ...this.addReductions('ReduceMin', reduced),
-        ...this.addReductions('ReduceMax', reduced),
+        ...this.addReductions(
+          'ReduceMin',
+          reduced.filter((reading) => reading.hasMin),
+        ),
+        ...this.addReductions(
+          'ReduceMax',
+          reduced.filter((reading) => reading.hasMax),
+        ),
         ...this.addReductions(
           'ReduceMean',
           reduced.filter((reading) => reading.hasMean),
@@ -119,12 +136,32 @@ class ObservingGraph {
       const key = `${reading.rank} ${reading.keptAxis}`;
       groups.set(key, [...(groups.get(key) ?? []), reading]);
     }
-    return [...groups.values()].map((group) => {
-      const parts = group.map((reading) => this.reduced(reduction, reading));
-      const axis = group[0]?.keptAxis ?? 0;
-      const joined = group[0]?.rank === 0 ? this.scalars(parts) : this.node('Concat', parts, { axis: attributeOf.int(axis) });
-      return { reduction, output: this.output(joined, 'float32'), readings: group };
-    });
+    return [...groups.values()].map((group) => ({
+      reduction,
+      output: this.output(this.joined(reduction, group), 'float32'),
+      readings: group,
+    }));
+  }
+
+  private joined(reduction: Reduction, group: readonly TensorReading[]): Value {
+    const [first] = group;
+    const axis = attributeOf.int(first?.keptAxis ?? 0);
+    if (first && isPooled(reduction, first)) {
+      const pooled = this.node(
+        'Concat',
+        group.map(({ name }) => this.pooled(reduction, this.valueOf(name))),
+        { axis },
+      );
+      return this.reduceBut(reduction === 'ReduceMax' ? reduction : 'ReduceMean', pooled, { rank: 4, keptAxis: 1 });
+    }
+    const parts = group.map((reading) => this.reduced(reduction, reading));
+    return first?.rank === 0 ? this.scalars(parts) : this.node('Concat', parts, { axis });
+  }
+
+  /** [samples, channels, 1, 1]. */
+  private pooled(reduction: Reduction, value: Value): Value {
+    if (reduction === 'ReduceMax') return this.node('GlobalMaxPool', [value]);
+    return this.node('GlobalAveragePool', [reduction === 'ReduceSumSquare' ? this.node('Mul', [value, value]) : value]);
   }
 
   private scalars(parts: readonly Value[]): Value {
@@ -138,10 +175,14 @@ class ObservingGraph {
 
   private reduced(reduction: Reduction, { name, rank, keptAxis }: TensorReading): Value {
     const value = this.valueOf(name);
-    const keepdims = attributeOf.int(1);
-    if (keptAxis === undefined) return this.node(reduction, [value], { keepdims });
+    if (keptAxis === undefined) return this.node(reduction, [value], { keepdims: attributeOf.int(1) });
     /** A vector of channels has no axis to reduce, and no axes would mean all of them. */
     if (rank === 1) return this.node('Identity', [reduction === 'ReduceSumSquare' ? this.node('Mul', [value, value]) : value]);
+    return this.reduceBut(reduction, value, { rank, keptAxis });
+  }
+
+  private reduceBut(reduction: Reduction, value: Value, { rank, keptAxis }: { readonly rank: number; readonly keptAxis: number }): Value {
+    const keepdims = attributeOf.int(1);
     const axes = Array.from({ length: rank }, (_, axis) => axis).filter((axis) => axis !== keptAxis);
     return this.model.opset < AXES_AS_INPUT_OPSET
       ? this.node(reduction, [value], { keepdims, axes: attributeOf.ints(axes) })

@@ -30,36 +30,51 @@ export interface ReadingRequest {
 
 export function planReadings(request: ReadingRequest): ReadingPlan {
   const { graph, dims, channels, hasHistograms, hasMoments } = request;
-  const known = derivedTensors(graph, new Set(dims.keys()), { extremesOnly: !hasHistograms && !hasMoments });
-  for (const name of channels.keys()) known.delete(name);
-  const own = [...dims.keys()].filter((name) => !known.has(name));
+  const names = new Set(dims.keys());
+  const known = derivedTensors(graph, names, { extremesOnly: !hasHistograms && !hasMoments });
+  const own = [...names].filter((name) => !known.has(name));
   const guards = guardTensors(graph, new Set(own));
+  const rectified = rectifiedTensors(graph);
   const sizes = own.map((name) => sizeOf(request, name));
   const limit = Math.min(SAMPLE_VALUES_MAX * request.batch, sharedLimit(sizes, RUN_VALUES_MAX));
   const readingOf = (name: string): TensorReading => {
-    const reduced = reductionsOf(request, name, guards.has(name));
+    const reduced = reductionsOf(request, name, { isGuard: guards.has(name), isRectified: rectified.has(name) });
     return hasHistograms ? { ...reduced, ...valuesOf(request, sizeOf(request, name), limit) } : reduced;
   };
+  /** Channels do not follow, only the extremes. */
+  const ofChannels = [...known.keys()]
+    .filter((name) => channels.has(name))
+    .map((name) => ({ ...readingOf(name), hasMin: false, hasMax: false }));
   return {
-    readings: own.map(readingOf),
+    readings: [...own.map(readingOf), ...ofChannels],
     derived: [...known].map(([name, from]) => ({ from, own: readingOf(name) })),
     dims: request.hasFixedDims ? dims : undefined,
   };
+}
+
+function rectifiedTensors(graph: Graph): Set<string> {
+  const nodes = graph.nodes.filter(({ opType, domain }) => opType === 'Relu' && domain === '');
+  return new Set(nodes.flatMap(({ outputs }) => outputs[0]?.name ?? []));
 }
 
 function sizeOf({ dims, batch }: ReadingRequest, name: string): number {
   return elementCount(dims.get(name) ?? []) * batch;
 }
 
-function reductionsOf({ dims, channels, hasMoments }: ReadingRequest, name: string, isGuard: boolean): TensorReading {
+function reductionsOf(
+  { dims, channels, hasMoments }: ReadingRequest,
+  name: string,
+  { isGuard, isRectified }: { readonly isGuard: boolean; readonly isRectified: boolean },
+): TensorReading {
   const rank = dims.get(name)?.length ?? 0;
   const channel = channels.get(name);
+  const plain = { name, rank, isWhole: false, hasMin: !isRectified, hasMax: true };
   if (channel !== undefined) {
     const keptAxis = channel < 0 ? channel + rank : channel;
-    return { name, rank, isWhole: false, keptAxis, hasChannels: true, hasMean: true, hasPower: true };
+    return { ...plain, keptAxis, hasChannels: true, hasMean: true, hasPower: true };
   }
   const kept = rank < CHANNELED_RANK_MIN ? {} : { keptAxis: 1 };
-  return { name, rank, isWhole: false, ...kept, hasChannels: false, hasMean: hasMoments || isGuard, hasPower: hasMoments };
+  return { ...plain, ...kept, hasChannels: false, hasMean: hasMoments || isGuard, hasPower: hasMoments };
 }
 
 function valuesOf({ opset }: ReadingRequest, size: number, limit: number): Pick<TensorReading, 'isWhole' | 'stride'> {

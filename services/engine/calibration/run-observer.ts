@@ -3,11 +3,11 @@ import { elementCount, float32Values, int64Tensor, integerValues, type Model, ty
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
 import { type DerivedTensor, deriveTensor } from './derived-tensors.js';
 import { channelSummaryOf, type ObservedTensor, summaryOf } from './observed-run.js';
-import { type ObservingOutputs, observingModel, type Reduction, type TensorReading } from './observing-graph.js';
+import { isPooled, type ObservingOutputs, observingModel, type Reduction, type TensorReading } from './observing-graph.js';
 
 export type Feeds = ReadonlyMap<string, Tensor>;
 
-/** Every wanted tensor is in one of the two lists. */
+/** Every wanted tensor is in one of the two lists, or in both when its extremes follow and its channels do not. */
 export interface ReadingPlan {
   readonly readings: readonly TensorReading[];
   /** Sources before what follows from them; each with how it is read where it cannot be derived. */
@@ -63,6 +63,15 @@ export class RunObserver {
     return this.run(feeds, phase);
   }
 
+  /** Reads less from now on; what was found not finite is still read whole. */
+  async narrow(plan: ReadingPlan): Promise<void> {
+    const whole = new Set(this.plan.readings.filter(({ isWhole }) => isWhole).map(({ name }) => name));
+    await this.replan(() => ({
+      ...plan,
+      readings: plan.readings.map((reading) => (whole.has(reading.name) ? { ...reading, isWhole: true } : reading)),
+    }));
+  }
+
   async close(): Promise<void> {
     await this.opened.session.close();
   }
@@ -96,8 +105,9 @@ export class RunObserver {
       );
     }
     for (const { from, own } of this.plan.derived) {
-      const source = observed.get(from.source);
-      if (source) observed.set(own.name, { ...deriveTensor(from, source), dims: dims.get(own.name) ?? [] });
+      const sources = from.sources.flatMap((name) => observed.get(name) ?? []);
+      const derived = deriveTensor(from, sources);
+      if (derived) observed.set(own.name, { ...observed.get(own.name), ...derived, dims: dims.get(own.name) ?? [] });
     }
     return observed;
   }
@@ -113,13 +123,13 @@ async function openSession(
 }
 
 function sizedNames({ readings, derived }: ReadingPlan): string[] {
-  return [...readings, ...derived.map(({ own }) => own)].map(({ name }) => name);
+  return [...new Set([...readings, ...derived.map(({ own }) => own)].map(({ name }) => name))];
 }
 
 /** Means of all tensors, and nothing derived from what may not be finite. */
 function careful({ readings, derived, dims }: ReadingPlan): ReadingPlan {
-  const all = [...readings, ...derived.map(({ own }) => own)];
-  return { readings: all.map((reading) => ({ ...reading, hasMean: true })), derived: [], dims };
+  const all = new Map([...readings, ...derived.map(({ own }) => own)].map((reading) => [reading.name, reading] as const));
+  return { readings: [...all.values()].map((reading) => ({ ...reading, hasMean: true })), derived: [], dims };
 }
 
 function wholeFor(wild: readonly TensorReading[]): (plan: ReadingPlan) => ReadingPlan {
@@ -189,15 +199,17 @@ function observedTensor(reading: TensorReading, { dims, values, parts = {} }: Se
     const channels = axis === undefined ? {} : { channels: channelSummaryOf(values, dims, axis) };
     return { ...summary, ...channels, dims, values, nonFinite: total - summary.count };
   }
-  const { ReduceMin: min = noValues, ReduceMax: max = noValues, ReduceMean: mean, ReduceSumSquare: squares } = parts;
-  const power = squares && Float64Array.from(squares, (sum) => (sum * squares.length) / Math.max(1, total));
+  const { ReduceMax: max = noValues, ReduceMean: mean, ReduceSumSquare: squares } = parts;
+  const min = parts.ReduceMin ?? new Float32Array(max.length);
+  const perValue = isPooled('ReduceSumSquare', reading) ? 1 : (squares?.length ?? 0) / Math.max(1, total);
+  const power = squares && Float64Array.from(squares, (sum) => sum * perValue);
   return {
     min: min.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY),
     max: max.reduce((largest, value) => Math.max(largest, value), Number.NEGATIVE_INFINITY),
     ...momentsOf(values, mean, power),
     ...{ dims, count: total, nonFinite: 0 },
     ...(values && { values }),
-    ...(reading.hasChannels && mean && power ? { channels: { min, max, mean, power } } : {}),
+    ...(reading.hasChannels && mean && power ? { channels: { mean, power } } : {}),
   };
 }
 

@@ -1,28 +1,40 @@
 /** Whether more samples would still move the ranges. */
 import type { Range } from './range.js';
 
-/** A range that moved by no more than this share of its width has settled. */
-const MOVEMENT_MAX = 0.01;
+/** A range that moved by no more than this share of its width has settled: less than the headroom that ranges of extremes get. */
+const MOVEMENT_MAX = 0.02;
 const SAMPLES_MIN = 32;
 /** Below this time nothing is worth saving. */
-const SECONDS_MIN = 2;
+const SECONDS_MIN = 1;
+const CHECKPOINTS_KEPT = 4;
+
+interface Checkpoint {
+  readonly samples: number;
+  readonly ranges: readonly Range[];
+}
 
 /**
- * Compares the ranges each time the number of samples has doubled. They have settled when no end of any of them moved by more
- * than 1 % of the range since half the samples.
+ * Looks at the ranges each time the number of samples has grown by half an octave. They have settled when no end of any of them moved
+ * by more than 2 % of the range since half the samples.
  */
 export class RangeStability {
-  private checkpoint = SAMPLES_MIN / 2;
-  private before: readonly Range[] | undefined;
+  private halfOctave = 0;
+  private readonly seen: Checkpoint[] = [];
 
   /** Call after each run; `ranges` is called at checkpoints only. */
   hasSettled(samples: number, seconds: number, ranges: () => readonly Range[]): boolean {
-    if (samples < this.checkpoint) return false;
-    while (this.checkpoint <= samples) this.checkpoint *= 2;
+    if (samples < this.next) return false;
+    while (this.next <= samples) this.halfOctave += 1;
     const now = ranges();
-    const { before } = this;
-    this.before = now;
-    return samples >= SAMPLES_MIN && seconds >= SECONDS_MIN && before !== undefined && now.every((range, at) => isNear(before[at], range));
+    const before = this.seen.findLast((checkpoint) => checkpoint.samples <= samples / 2 + 1);
+    this.seen.push({ samples, ranges: now });
+    if (this.seen.length > CHECKPOINTS_KEPT) this.seen.shift();
+    if (samples < SAMPLES_MIN || seconds < SECONDS_MIN || !before) return false;
+    return now.every((range, at) => isNear(before.ranges[at], range));
+  }
+
+  private get next(): number {
+    return Math.floor((SAMPLES_MIN / 2) * 2 ** (this.halfOctave / 2));
   }
 }
 

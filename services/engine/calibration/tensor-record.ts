@@ -43,6 +43,11 @@ export class TensorRecord {
     }
   }
 
+  /** Whether each channel showed at least so many values. */
+  hasSeen(values: number): boolean {
+    return this.channels !== undefined && this.count >= values * this.channels.mean.length;
+  }
+
   histogram(): ValueHistogram | undefined {
     return this.distribution?.histogram();
   }
@@ -50,24 +55,18 @@ export class TensorRecord {
 
 /** Statistics per channel; every run counts by its number of values. */
 class ChannelRecord {
-  readonly low: Float32Array;
-  readonly high: Float32Array;
   readonly mean: Float64Array;
   readonly power: Float64Array;
 
-  constructor({ min, max, mean, power }: ChannelSummary) {
-    this.low = Float32Array.from(min);
-    this.high = Float32Array.from(max);
+  constructor({ mean, power }: ChannelSummary) {
     this.mean = Float64Array.from(mean);
     this.power = Float64Array.from(power);
   }
 
   /** `share` of the run in all values so far. */
   add(run: ChannelSummary, share: number): void {
-    const { low, high, mean, power } = this;
-    for (let at = 0; at < low.length; at += 1) {
-      low[at] = Math.min(low[at] as number, run.min[at] as number);
-      high[at] = Math.max(high[at] as number, run.max[at] as number);
+    const { mean, power } = this;
+    for (let at = 0; at < mean.length; at += 1) {
       mean[at] = moved(mean[at] as number, run.mean[at] as number, share);
       power[at] = moved(power[at] as number, run.power[at] as number, share);
     }
