@@ -1,7 +1,7 @@
 /** Sequential bias correction: layer by layer, the mean of each channel returns to where the float model has it, with everything before quantized. */
 import type { Model } from '../../ir/index.js';
 import type { MethodContext, RunSource } from '../../method.js';
-import { type MeanTensor, meanOutputs } from '../bias-correction.js';
+import { type MeanTensor, meanOutputs } from '../../normal-equations/mean-outputs.js';
 import type { IntegerUnit } from './integer-units.js';
 import { biasCodes, type LayerCodes } from './layer-codes.js';
 import type { StaticInt8Options } from './options.js';

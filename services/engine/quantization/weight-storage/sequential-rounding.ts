@@ -8,7 +8,7 @@ import { type Constant, WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext, RunSource } from '../../method.js';
 import { convolutionWindow, type GramMatrix, gramMatrices } from '../../normal-equations/gram-matrices.js';
 import { quadraticForm } from '../../normal-equations/linear-algebra.js';
-import { type MeanTensor, meanOutputs } from '../bias-correction.js';
+import { type MeanTensor, meanOutputs } from '../../normal-equations/mean-outputs.js';
 import { type RoundedLayer, type RoundingAlgorithm, roundLayer } from './layer-rounding.js';
 import type { StoredBits } from './stored-weight.js';
 

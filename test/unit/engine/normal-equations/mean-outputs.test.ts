@@ -1,8 +1,8 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { float32Values } from '../../../../services/engine/ir/index.js';
-import { meanOutputs } from '../../../../services/engine/quantization/bias-correction.js';
-import { contextFor, ModelBuilder, noise, removeScratch } from './method-fixtures.js';
-import { samplesOf } from './weight-storage/sample-source.js';
+import { meanOutputs } from '../../../../services/engine/normal-equations/mean-outputs.js';
+import { contextFor, ModelBuilder, noise, removeScratch } from '../quantization/method-fixtures.js';
+import { samplesOf } from '../quantization/weight-storage/sample-source.js';
 
 afterAll(removeScratch);
 

@@ -1,8 +1,8 @@
-/** Means of outputs, for bias correction (methods.md 3.2): each channel's is moved back to where it was before the weights were rounded. */
+/** Means of outputs, for bias correction (methods.md 3.2): each channel is moved back to where it was before the weights were changed. */
 import { float32Values, integerValues, type Model, type Tensor } from '../ir/index.js';
 import type { MethodContext, RunSource } from '../method.js';
-import { ProbeGraph } from '../normal-equations/probe-graph.js';
-import { runAll } from '../normal-equations/row-sums.js';
+import { ProbeGraph } from './probe-graph.js';
+import { runAll } from './row-sums.js';
 
 export interface MeanTensor {
   /** Name of a float32 value of the main graph. */
