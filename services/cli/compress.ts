@@ -27,7 +27,10 @@ export function compressCommand(): Command {
     .requiredOption('--recipe <name|file>', 'preset (lathe methods lists them) or recipe as a .json file')
     .option('--data <file>', '.npz with unlabelled samples for methods that need them; arrays named as the inputs')
     .option('--eval <file>', '.npz with samples, and optional "labels", to measure fidelity and accuracy on')
-    .option('--calibration-cache <dir>', 'folder to keep calibration results in, for the next run with the same model, data and recipe')
+    .option(
+      '--calibration-cache <dir>',
+      'folder to keep calibration results in, for the next run with the same model, data and recipe, and times of layers, for all runs',
+    )
     .requiredOption('--out <dir>', 'folder for model.onnx, report.json and report.html')
     .option('--json', 'print the report as one JSON document')
     .addHelpText(
@@ -46,6 +49,10 @@ export function compressCommand(): Command {
     });
 }
 
+function cacheIn(folder: string | undefined): { calibrationCache?: string; latencyCache?: string } {
+  return folder === undefined ? {} : { calibrationCache: resolve(folder), latencyCache: resolve(folder) };
+}
+
 async function run(model: string, options: CompressOptions): Promise<CompressResult> {
   const plan = await readRecipe(options.recipe);
   await requireFiles(model, options.data, options.eval);
@@ -59,7 +66,7 @@ async function run(model: string, options: CompressOptions): Promise<CompressRes
           plan,
           ...(options.data === undefined ? {} : { calibration: resolve(options.data) }),
           ...(options.eval === undefined ? {} : { evaluation: resolve(options.eval) }),
-          ...(options.calibrationCache === undefined ? {} : { calibrationCache: resolve(options.calibrationCache) }),
+          ...cacheIn(options.calibrationCache),
           outDir: resolve(options.out),
           scratch,
           signal,

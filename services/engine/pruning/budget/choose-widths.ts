@@ -38,6 +38,8 @@ export function removalOf(orders: readonly RemovalOrder[], steps: readonly numbe
 const LOOKAHEAD = 4;
 /** Exchanges between two groups; each makes the widths cheaper, and the first ones make most of the difference. */
 const EXCHANGES_MAX = 64;
+/** Two moves together keep a little less or more than their sum tells. */
+const EXCHANGE_SLACK = 1.01;
 
 /** Widths as positions on the ladders, and what they cost and save. */
 class Rungs {
@@ -149,20 +151,27 @@ function giveBack(rungs: Rungs, limit: number): void {
   }
 }
 
-/** One group gets units back and another one gives some, so that the budget is kept, no less is saved and the cost falls most. */
+/**
+ * One group gets units back and another one gives some, so that the budget is kept, no less is saved and the cost falls most. What the
+ * two moves change is first taken to add up, and worked out for those that may do.
+ */
 function bestExchange(rungs: Rungs, limit: number): readonly [Move, Move] | undefined {
-  const present = rungs.saved();
-  let best: { readonly moves: readonly [Move, Move]; readonly added: number } | undefined;
-  for (const up of rungs.movesUp()) {
-    for (const down of rungs.movesDown()) {
-      const added = rungs.added(up) + rungs.added(down);
-      if (up.order === down.order || added >= (best?.added ?? -1e-12)) continue;
-      const at = rungs.with(up, down);
-      if (rungs.kept(at) > limit || (rungs.savesOtherwise && rungs.saved(at) < present)) continue;
-      best = { moves: [up, down], added };
-    }
-  }
-  return best?.moves;
+  const present = { kept: rungs.kept(), saved: rungs.savesOtherwise ? rungs.saved() : 0 };
+  const weighed = (move: Move) => ({ move, added: rungs.added(move), kept: rungs.kept(rungs.with(move)) });
+  const ups = [...rungs.movesUp()].map(weighed);
+  const downs = [...rungs.movesDown()].map(weighed);
+  const pairs = ups.flatMap((up) =>
+    downs.flatMap((down) => {
+      const added = up.added + down.added;
+      const isHopeless = added >= -1e-12 || up.kept + down.kept - present.kept > limit * EXCHANGE_SLACK;
+      return isHopeless || up.move.order === down.move.order ? [] : [{ moves: [up.move, down.move] as const, added }];
+    }),
+  );
+  pairs.sort((a, b) => a.added - b.added);
+  return pairs.find(({ moves }) => {
+    const at = rungs.with(...moves);
+    return rungs.kept(at) <= limit && (!rungs.savesOtherwise || rungs.saved(at) >= present.saved);
+  })?.moves;
 }
 
 /** The shortest prefix of one order over all groups (rank-units.ts) that keeps the budget, its widths moved to the next allowed ones. */

@@ -1,5 +1,5 @@
 /** Sizes of the values and constants of a model as a function of how many units its groups have lost. */
-import { elementCount, type Node, type Value } from '../../ir/index.js';
+import type { Node, Value } from '../../ir/index.js';
 import type { PruningGroup } from '../structure/pruning-structure.js';
 import { type AnalyzedStructure, NO_UNIT, type UnitTrack, type ValueLayout } from '../structure/structure-layout.js';
 
@@ -71,10 +71,17 @@ export class ValueSizes {
 
   /** The share of the elements that remains, as a function of what is removed. */
   keptOf(value: Value, reader?: Node): (removed: Removal) => number {
-    const all = this.find(value, reader)?.dims ?? [];
-    const dims = this.dimsOf(value, all, reader);
-    const count = elementCount(all);
-    return (removed) => (count > 0 ? elementCount(dims(removed)) / count : 1);
+    const { dims = [], shares = new Map<number, readonly Share[]>() } = this.find(value, reader) ?? {};
+    const axes = [...shares].map(([axis, own]) => own.map(({ group, perUnit }) => ({ group, lost: perUnit / (dims[axis] ?? 1) })));
+    return (removed) => {
+      let kept = 1;
+      for (const own of axes) {
+        let left = 1;
+        for (const { group, lost } of own) left -= lost * (removed[group] ?? 0);
+        kept *= left;
+      }
+      return kept;
+    };
   }
 
   private find(value: Value | null | undefined, reader?: Node): Sizes | undefined {

@@ -1,5 +1,5 @@
 /** Builds the small models that layers are timed in: made-up weights, one input, one value after the other. */
-import { type Attribute, attributeOf, Graph, Model, Node, Value } from '../../ir/index.js';
+import { type Attribute, attributeOf, Graph, int64Tensor, Model, Node, Value } from '../../ir/index.js';
 import { madeUpTensor } from '../../timing/made-up-tensor.js';
 
 const OPSET = 17;
@@ -31,6 +31,15 @@ export class ChainBuilder {
     const attributes = new Map(node.attributes);
     for (const [name, value] of Object.entries(integers)) attributes.set(name, attributeOf.int(value));
     this.add(node.opType, { name: 'layer', weights, attributes });
+  }
+
+  /** Copies one element: a kernel whose time is that of calling any. */
+  corner(): void {
+    const rank = (this.last.type?.kind === 'tensor' ? (this.last.type.shape ?? []) : []).length;
+    const bounds = [0, 1].map((bound) => this.graph.addInitializer(`bound_${bound}`, int64Tensor([rank], Array<number>(rank).fill(bound))));
+    const output = new Value('corner_out');
+    this.graph.append(new Node({ opType: 'Slice', name: 'corner', inputs: [this.last, ...bounds], outputs: [output] }));
+    this.last = output;
   }
 
   private add(opType: string, parts: { name: string; weights: ChainLayer['weights']; attributes: Map<string, Attribute> }): void {
