@@ -42,10 +42,15 @@ export function settle(scope: StructureScope): Settlement {
 
 /** Every track of the model once: values that share their slots, as behind an activation function, count as one. */
 function liveTracks(scope: StructureScope): Track[] {
-  const seen = new Set<Int32Array>();
+  const seen = new Map<Int32Array, string[]>();
   for (const carrier of scope.all()) if (carrier.constant) oneRowAxis(scope, carrier);
   const tracks = [...scope.all()].flatMap((carrier) => scope.tracks(carrier)).concat(scope.balances);
-  return tracks.filter(({ slots: { ids } }) => !seen.has(ids) && seen.add(ids));
+  return tracks.filter(({ rows, slots: { dims, ids } }) => {
+    const forms = seen.get(ids) ?? [];
+    const form = `${rows.map((row) => dims[row])}`;
+    seen.set(ids, [...forms, form]);
+    return !forms.includes(form);
+  });
 }
 
 /** Slices of constants are told by one other axis at most: what stands in more rows goes together along the outer ones. */

@@ -13,6 +13,7 @@ export type SizeToken =
 export interface SizeView {
   /** The tensor of a stored constant, which can be edited. */
   constant(value: Value | null | undefined): Tensor | undefined;
+  rank(value: Value): number | undefined;
   readonly facts: ModelFacts;
 }
 
@@ -39,9 +40,9 @@ function isInteger({ dataType }: Tensor): boolean {
   return dataType === 'int64' || dataType === 'int32';
 }
 
-function shapeTokens(node: Node, { facts }: SizeView): SizeToken[] | null {
+function shapeTokens(node: Node, view: SizeView): SizeToken[] | null {
   const [value] = node.inputs;
-  const rank = facts.shape(value)?.length;
+  const rank = value ? view.rank(value) : undefined;
   if (!value || rank === undefined) return null;
   const clamp = (at: number): number => Math.min(Math.max(normalizeAxis(at, rank), 0), rank);
   const all = Array.from({ length: rank }, (_, axis): SizeToken => ({ kind: 'axis', value, axis }));

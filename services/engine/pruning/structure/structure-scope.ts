@@ -91,6 +91,10 @@ export class StructureScope {
     return this.store.constant(value)?.tensor;
   }
 
+  rank(value: Value): number | undefined {
+    return this.dims(value)?.length ?? this.facts.shape(value)?.length;
+  }
+
   /** True for what a graph returns. */
   isReturned(value: Value): boolean {
     return this.store.isGraphOutput(value);
@@ -165,7 +169,10 @@ export class StructureScope {
     for (const track of tracks) {
       const fits = carrier && axesOf(track).every((axis) => track.slots.dims[axis] === carrier.dims[axis]);
       if (!fits && value) this.freeze(track.slots, `the shape of "${value.name}" is not known`);
-      if (fits && (carrier.dims[track.axis] ?? 1) > 1) carrier.tracks.push(track);
+      if (!fits) continue;
+      // An axis must not become empty: what stands there alone stays.
+      if ((carrier.dims[track.axis] ?? 1) > 1) carrier.tracks.push(track);
+      else this.freeze(track.slots, `it is all there is of "${carrier.value.name}"`);
     }
   }
 

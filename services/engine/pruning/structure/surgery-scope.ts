@@ -47,6 +47,10 @@ export class SurgeryScope implements SizeView {
     return this.store.constant(value)?.tensor;
   }
 
+  rank(value: Value): number | undefined {
+    return this.layouts.get(value)?.dims.length ?? this.facts.shape(value)?.length;
+  }
+
   /** How `node` reads its input `index`. */
   input(node: Node, index: number): ValueLayout | undefined {
     const value = node.inputs[index];
