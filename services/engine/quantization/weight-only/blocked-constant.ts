@@ -1,5 +1,6 @@
 /** The blocked form of one constant in the graph: codes, scales and zero points added once, however many layers read them. */
-import { attributeOf, float32Tensor, int64Tensor, type Node, tensorOf, type Value } from '../../ir/index.js';
+import { attributeOf, float32Tensor, type Node, type Tensor, tensorOf, type Value } from '../../ir/index.js';
+import type { SharedConstants } from '../../layers/shared-constants.js';
 import type { Constant, WeightStore } from '../../layers/weight-store.js';
 import { type BlockedWeights, middleCode } from './blocked-weights.js';
 import { packedBlocks, packedZeroPoints } from './code-packing.js';
@@ -16,6 +17,8 @@ export interface BlockedConstantForm {
   /** Whether products read it, beside lookups. */
   readonly hasProducts: boolean;
   readonly opset: number;
+  /** What the constants of one model share. */
+  readonly shared: SharedConstants;
 }
 
 export class BlockedConstant {
@@ -94,9 +97,7 @@ export class BlockedConstant {
     const offset = symmetric ? middleCode(bits) : 0;
     if (bits === 8) {
       const floats = chain.add('Cast', [codes], { to: attributeOf.int(FLOAT32) });
-      return offset === 0
-        ? floats
-        : chain.add('Sub', [floats, this.once('middle', () => this.add('_middle', float32Tensor([], [offset])))]);
+      return offset === 0 ? floats : chain.add('Sub', [floats, this.shared('middle', `${offset}`, () => float32Tensor([], [offset]))]);
     }
     const bytes = chain.add('Cast', [codes], { to: attributeOf.int(INT32) });
     return chain.add('Reshape', [chain.add('Gather', [this.codesOfBytes(offset), bytes]), this.shape(dims)]);
@@ -104,14 +105,14 @@ export class BlockedConstant {
 
   /** [256, codes per byte]: the codes that every byte holds. */
   private codesOfBytes(offset: number): Value {
-    return this.once('bytes', () => {
-      const { bits } = this.weights;
+    const { bits } = this.weights;
+    return this.shared('codes_of_bytes', `${bits} ${offset}`, () => {
       const perByte = 8 / bits;
       const values = Float32Array.from({ length: 256 * perByte }, (_, at) => {
         const byte = Math.floor(at / perByte);
         return ((byte >> (bits * (at % perByte))) & (2 ** bits - 1)) - offset;
       });
-      return this.add('_codes_of_bytes', float32Tensor([256, perByte], values));
+      return float32Tensor([256, perByte], values);
     });
   }
 
@@ -135,7 +136,12 @@ export class BlockedConstant {
   }
 
   private shape(dims: readonly number[]): Value {
-    return this.once(`shape ${dims}`, () => this.add('_shape', int64Tensor([dims.length], dims)));
+    return this.about.shared.integers(this.constant.graph, dims);
+  }
+
+  /** The same for all constants of the graph. */
+  private shared(name: string, key: string, make: () => Tensor): Value {
+    return this.about.shared.once(this.constant.graph, { key: `${name} ${key}`, name }, make);
   }
 
   private reshapedAtLoad(source: Value, dims: readonly number[]): Value {
@@ -145,7 +151,7 @@ export class BlockedConstant {
     return output;
   }
 
-  private add(suffix: string, tensor: Parameters<WeightStore['add']>[2]): Value {
+  private add(suffix: string, tensor: Tensor): Value {
     return this.store.add(this.constant, suffix, tensor).value;
   }
 

@@ -1,5 +1,6 @@
 /** Carries out what was decided: every weight in its blocked form, every layer over it rewritten, the float weights gone. */
 import type { Model } from '../../ir/index.js';
+import { SharedConstants } from '../../layers/shared-constants.js';
 import type { Constant, WeightStore } from '../../layers/weight-store.js';
 import { Int8Weight } from '../int8-weights.js';
 import { rewriteEmbedding } from '../integer-rewriting.js';
@@ -28,10 +29,11 @@ export interface Rewriting {
 
 /** `forms` belong to `weights` one by one. */
 export function rewriteLayers(weights: readonly SharedWeight[], forms: readonly WeightForm[], rewriting: Rewriting): void {
+  const shared = new SharedConstants(rewriting.store);
   for (const [index, weight] of weights.entries()) {
     const form = forms[index];
     if (form?.kind === 'rows') rewriteRows(weight, rewriting.store);
-    else if (form) rewriteBlocks(weight, form, rewriting);
+    else if (form) rewriteBlocks(weight, form, { ...rewriting, shared });
     dropFloatWeight(weight.constant, rewriting.store);
   }
 }
@@ -41,10 +43,14 @@ function rewriteRows({ constant, lookups }: SharedWeight, store: WeightStore): v
   for (const lookup of lookups) rewriteEmbedding(store, lookup, table);
 }
 
-function rewriteBlocks(weight: SharedWeight, form: Extract<WeightForm, { kind: 'blocks' }>, { model, store, format }: Rewriting): void {
+function rewriteBlocks(
+  weight: SharedWeight,
+  form: Extract<WeightForm, { kind: 'blocks' }>,
+  { model, store, format, shared }: Rewriting & { readonly shared: SharedConstants },
+): void {
   const { constant, axis, products, lookups } = weight;
   const { blocked: weights, decisions, accuracyLevel } = form;
-  const blocked = new BlockedConstant(store, constant, weights, { axis, hasProducts: products.length > 0, opset: model.opset });
+  const blocked = new BlockedConstant(store, constant, weights, { axis, hasProducts: products.length > 0, opset: model.opset, shared });
   const dequantized = new DequantizedBlocks(store, constant, weights);
   for (const lookup of lookups) rewriteLookup(store, lookup, blocked);
   for (const [at, layer] of products.entries()) {

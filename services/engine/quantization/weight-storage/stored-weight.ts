@@ -1,16 +1,7 @@
 /** Writes weights into the graph as codes and scales that the runtime turns back into float constants when it loads the model. */
-import {
-  type Attribute,
-  attributeOf,
-  elementCount,
-  type Graph,
-  int64Tensor,
-  type Node,
-  type Tensor,
-  tensorOf,
-  type Value,
-} from '../../ir/index.js';
+import { type Attribute, attributeOf, elementCount, type Graph, type Node, type Tensor, tensorOf, type Value } from '../../ir/index.js';
 import { type ChannelLayout, scaleDims } from '../../layers/channel-layout.js';
+import { SharedConstants } from '../../layers/shared-constants.js';
 import type { Constant, WeightStore } from '../../layers/weight-store.js';
 import { type PackedBits, packCodes, unpackingMatrices, wordOf } from './packed-codes.js';
 
@@ -45,12 +36,14 @@ interface Bundle {
  */
 export class StoredWeights {
   private readonly bundles: Bundle[] = [];
-  private readonly shared = new Map<Graph, Map<string, Value>>();
+  private readonly shared: SharedConstants;
 
   constructor(
     private readonly store: WeightStore,
     private readonly opset: number,
-  ) {}
+  ) {
+    this.shared = new SharedConstants(store);
+  }
 
   /** The constant becomes scale * code. `finish` completes the graph. Returns the bytes stored, scales included. */
   write(constant: Constant, { bits, codes, scales, layout }: StoredCodes): number {
@@ -65,9 +58,9 @@ export class StoredWeights {
       const floats =
         bits === 8
           ? chain.add('Cast', [stored], { to: attributeOf.int(FLOAT32) })
-          : chain.add('Reshape', [stored, this.integers(graph, wide)]);
+          : chain.add('Reshape', [stored, this.shared.integers(graph, wide)]);
       if (direct) chain.add('Mul', [floats, scale], {}, value);
-      else chain.add('Reshape', [chain.add('Mul', [floats, scale]), this.integers(graph, dims)], {}, value);
+      else chain.add('Reshape', [chain.add('Mul', [floats, scale]), this.shared.integers(graph, dims)], {}, value);
       return chain.nodes;
     });
     return Math.ceil((codes.length * bits) / 8) + scales.byteLength;
@@ -98,31 +91,19 @@ export class StoredWeights {
     const { shifts, fields, offset } = unpackingMatrices(bits);
     const chain = new Chain(this.store);
     const floats = (name: string, dims: readonly number[], values: Float32Array): Value =>
-      this.once(graph, { key: `${name} ${bits}`, name }, () => tensorOf('float32', dims, values));
+      this.shared.once(graph, { key: `${name} ${bits}`, name }, () => tensorOf('float32', dims, values));
     const packed = this.store.declare(graph, `int${bits}`, packedTensor(parts, { bits, count }));
     const bytes = chain.add('Cast', [packed.value], { to: attributeOf.int(FLOAT32) });
     const shifted = chain.add('MatMul', [bytes, floats('shifts', [word.bytes, word.codes], shifts)]);
     const constants = [floats('fields', [word.codes, word.codes], fields), floats('offset', [1], Float32Array.of(offset))];
     const words = chain.add('Gemm', [chain.add('Floor', [shifted]), ...constants]);
-    const flat = chain.add('Reshape', [words, this.integers(graph, [-1])]);
+    const flat = chain.add('Reshape', [words, this.shared.integers(graph, [-1])]);
     const filling = (elementCount(packed.tensor.dims) / word.bytes) * word.codes - count;
     const sizes = [...parts.map(({ codes }) => codes.length), ...(filling > 0 ? [filling] : [])];
     const outputs = [...parts.map(({ value }) => value), ...(filling > 0 ? [this.store.newValue('codes')] : [])];
     if (this.opset < OPSET_OF_SPLIT_INPUT) chain.split([flat], outputs, { axis: attributeOf.int(0), split: attributeOf.ints(sizes) });
-    else chain.split([flat, this.integers(graph, sizes)], outputs, { axis: attributeOf.int(0) });
+    else chain.split([flat, this.shared.integers(graph, sizes)], outputs, { axis: attributeOf.int(0) });
     return chain.nodes;
-  }
-
-  private integers(graph: Graph, values: readonly number[]): Value {
-    return this.once(graph, { key: values.join(), name: 'sizes' }, () => int64Tensor([values.length], values));
-  }
-
-  private once(graph: Graph, { key, name }: { key: string; name: string }, tensor: () => Tensor): Value {
-    const inGraph = this.shared.get(graph) ?? new Map<string, Value>();
-    this.shared.set(graph, inGraph);
-    const value = inGraph.get(key) ?? this.store.declare(graph, name, tensor()).value;
-    inGraph.set(key, value);
-    return value;
   }
 }
 
