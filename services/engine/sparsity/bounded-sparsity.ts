@@ -3,13 +3,15 @@ import { controlAccuracy } from '../evaluation/accuracy-control.js';
 import { layerSensitivity } from '../evaluation/layer-sensitivity.js';
 import { lossBound } from '../evaluation/loss-bound.js';
 import { openSwitchable } from '../evaluation/switchable-model.js';
-import { cloneModel, float32Tensor, float32Values, type Model } from '../ir/index.js';
+import { cloneModel, float32Tensor, float32Values, type Model, type Node } from '../ir/index.js';
+import { shiftBias } from '../layers/bias-shift.js';
 import { WeightStore } from '../layers/weight-store.js';
 import type { MethodContext } from '../method.js';
+import { twinsIn } from './input-sums.js';
 import type { PlannedWeight } from './plan.js';
-import type { PrunedMatrix } from './prune-matrix.js';
+import { correctAgain, type PrunedWeight } from './prune-weights.js';
 
-export type PrunedWeights = ReadonlyMap<PlannedWeight, PrunedMatrix>;
+export type PrunedWeights = ReadonlyMap<PlannedWeight, PrunedWeight>;
 
 export interface BoundedWeights {
   readonly pruned: PrunedWeights;
@@ -21,19 +23,32 @@ export interface BoundedWeights {
 /** Samples of the ranking of layers. */
 const RANKED_SAMPLES = 16;
 
+export interface BoundRequest {
+  readonly model: Model;
+  readonly pruned: PrunedWeights;
+  readonly leastSqnr: number | undefined;
+  readonly correctBiases: boolean;
+}
+
 /** The weights less those that must return. Without a bound, or when it holds at once, all of them. */
 export async function boundSparsity(
-  { model, pruned, leastSqnr }: { readonly model: Model; readonly pruned: PrunedWeights; readonly leastSqnr: number | undefined },
+  { model, pruned, leastSqnr, correctBiases }: BoundRequest,
   context: MethodContext,
 ): Promise<BoundedWeights> {
   const bound = lossBound(model, leastSqnr, context);
   if (!bound) return { pruned, reverted: new Map(), warnings: [] };
   const idOf = ({ position }: PlannedWeight): string => String(position);
-  const without = (ids: ReadonlySet<string>): PrunedWeights => new Map([...pruned].filter(([weight]) => !ids.has(idOf(weight))));
   const only = (ids: readonly string[]): PrunedWeights => new Map([...pruned].filter(([weight]) => ids.includes(idOf(weight))));
+  const quiet = { ...context, progress: () => undefined };
+  const { calibration: samples } = context;
+  const without = async (reverted: ReadonlySet<string>): Promise<PrunedWeights> => {
+    if (reverted.size === 0) return pruned;
+    const rest = new Map([...pruned].filter(([weight]) => !reverted.has(idOf(weight))));
+    return correctAgain({ model, correctBiases, ...(samples ? { samples } : {}), context: quiet }, rest);
+  };
   const result = await controlAccuracy({
     units: [...pruned.keys()].map((weight) => ({ id: idOf(weight) })),
-    build: async (reverted) => withPruned(model, without(reverted)),
+    build: async (reverted) => withPruned(model, await without(reverted)),
     score: bound.score,
     limit: bound.limit,
     rank: async (ids) => (await rankedByNoise(model, only(ids), context)).map(idOf),
@@ -42,7 +57,7 @@ export async function boundSparsity(
   });
   const reason = `returned to dense to keep ${bound.words}`;
   return {
-    pruned: without(new Set(result.reverted)),
+    pruned: await without(new Set(result.reverted)),
     reverted: new Map([...only(result.reverted).keys()].map((weight) => [weight, reason])),
     warnings: result.met
       ? []
@@ -50,19 +65,24 @@ export async function boundSparsity(
   };
 }
 
-/** A copy of the model with the pruned weights. */
+/** A copy of the model with the pruned weights and corrected biases. */
 export function withPruned(model: Model, pruned: PrunedWeights): Model {
   const copy = cloneModel(model);
-  writePruned(new WeightStore(copy), pruned);
+  const twins = twinsIn(copy, model);
+  writePruned(new WeightStore(copy), pruned, (node) => twins.get(node));
   return copy;
 }
 
-/** Writes the pruned weights into the model that they were found in, or a copy of it. */
-export function writePruned(store: WeightStore, pruned: PrunedWeights): void {
+/** Writes the pruned weights into the model that they were found in, or a copy of it, where `nodeOf` tells the twins of its nodes. */
+export function writePruned(store: WeightStore, pruned: PrunedWeights, nodeOf: (node: Node) => Node | undefined): void {
   const constants = store.all();
   for (const [{ position }, { values }] of pruned) {
     const constant = constants[position];
     if (constant) store.replace(constant, float32Tensor(constant.tensor.dims, values));
+  }
+  for (const [{ readers }, { biasShift }] of pruned) {
+    const node = nodeOf(readers[0].node);
+    if (node && biasShift) shiftBias(store, node, biasShift);
   }
 }
 

@@ -7,7 +7,7 @@ import type { LayerNoise } from './layer-noise.js';
 import type { Criterion } from './options.js';
 import { patternWords } from './pattern.js';
 import type { PlannedWeight, SparsityPlan } from './plan.js';
-import type { PrunedMatrix } from './prune-matrix.js';
+import type { PrunedWeight } from './prune-weights.js';
 
 const METHOD = 'sparsity';
 
@@ -53,11 +53,12 @@ function sentence(weight: PlannedWeight, { bounded, criterion }: DescribedSparsi
   const count = matrix.values.length;
   const share = ((100 * (count - nonzeros(matrix.values))) / count).toFixed(1);
   const blind = matrix.criterion === criterion ? '' : ', as its inputs cannot be seen';
-  return `${name}: ${share} % zero, ${patternWords(weight.pattern)}, by ${matrix.criterion}${blind}`;
+  const bias = matrix.biasShift ? ', bias corrected' : '';
+  return `${name}: ${share} % zero, ${patternWords(weight.pattern)}, by ${matrix.criterion}${blind}${bias}`;
 }
 
 /** A weight that several layers share is counted with the first of them, so that a sum over layers is right. */
-function layerReport(node: Node, pruned: readonly { weight: PlannedWeight; matrix: PrunedMatrix }[]): LayerReport {
+function layerReport(node: Node, pruned: readonly { weight: PlannedWeight; matrix: PrunedWeight }[]): LayerReport {
   const own = pruned.filter(({ weight }) => weight.readers[0].node === node);
   const sum = (of: (each: (typeof own)[number]) => number): number => own.reduce((total, each) => total + of(each), 0);
   const form = [...new Set(pruned.map(({ weight }) => patternWords(weight.pattern)))].join(', ');

@@ -34,6 +34,8 @@ export interface SparsityOptions {
   readonly protect_ends?: boolean;
   /** The zeros come in so many steps, with statistics of the inputs estimated anew for each. Default one. */
   readonly schedule?: { readonly steps: number; readonly kind?: 'cubic' | 'linear' };
+  /** The mean of each channel is moved back to where it was in the dense model. Default true, where there are samples. */
+  readonly bias_correction?: boolean;
   /** Layers return to dense until the outputs on the calibration samples have this signal to noise ratio. */
   readonly min_sqnr_db?: number;
 }

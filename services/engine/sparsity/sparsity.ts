@@ -25,20 +25,22 @@ export async function sparsity(model: Model, options: SparsityOptions, context: 
   if (plan.weights.length === 0)
     return { nodes: leftLines(plan.left), warnings: ['sparsity: the model has no weights that the recipe lets become zero.'] };
   const { calibration: samples } = context;
+  const correctBiases = options.bias_correction ?? true;
   const pruned = await pruneWeights({
     model,
     weights: plan.weights,
     criterion,
     shares: scheduledShares(options.schedule),
     ...(samples ? { samples } : {}),
+    correctBiases,
     context: part(context, 0, 0.7),
   });
-  const bounded = await boundSparsity({ model, pruned, leastSqnr: options.min_sqnr_db }, part(context, 0.7, 0.95));
+  const bounded = await boundSparsity({ model, pruned, leastSqnr: options.min_sqnr_db, correctBiases }, part(context, 0.7, 0.95));
   const values = new Map([...bounded.pruned].map(([weight, matrix]) => [weight, matrix.values]));
   const noise = samples
     ? await layerNoise({ dense: model, pruned: withPruned(model, bounded.pruned), values, samples, context })
     : new Map<Node, LayerNoise>();
-  writePruned(store, bounded.pruned);
+  writePruned(store, bounded.pruned, (node) => node);
   const lines = describeLayers({ plan, bounded, noise, criterion });
   return { ...lines, warnings: [NO_SPEED, ...bounded.warnings] };
 }

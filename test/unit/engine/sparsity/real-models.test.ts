@@ -43,11 +43,11 @@ describe.skipIf(!existsSync(resnet8.modelPath))('sparsity of a trained residual 
     return accuracy(written(model), 1000);
   };
 
-  it('keeps its accuracy by SparseGPT with half of the weights and with 2:4, where magnitude loses points', async () => {
+  it('keeps its accuracy by SparseGPT with half of the weights and with 2:4, where magnitude loses more', async () => {
     const dense = await accuracy(decodeModelFile(resnet8.modelPath), 1000);
     expect(await pruned({ sparsity: 0.5 })).toBeGreaterThan(dense - 0.01);
-    expect(await pruned({ pattern: '2:4' })).toBeGreaterThan(dense - 0.03);
-    expect(await pruned({ sparsity: 0.5, criterion: 'magnitude' })).toBeLessThan(dense - 0.03);
+    expect(await pruned({ pattern: '2:4' })).toBeGreaterThan(dense - 0.02);
+    expect(await pruned({ pattern: '2:4', criterion: 'magnitude' })).toBeLessThan(dense - 0.02);
   }, 60_000);
 
   it('keeps more of it when the zeros come in steps', async () => {

@@ -19,16 +19,21 @@ describe('sparsity', () => {
       criterion: fc.constantFrom(...criteria),
       sparsity: fc.double({ min: 0.05, max: 0.95, noNaN: true }),
       steps: fc.integer({ min: 1, max: 3 }),
+      bias_correction: fc.boolean(),
     });
     await fc.assert(
-      fc.asyncProperty(cases, async ({ criterion, sparsity: fraction, steps }) => {
+      fc.asyncProperty(cases, async ({ criterion, sparsity: fraction, steps, bias_correction }) => {
         const model = convolutionalModel();
         const before = weightsOf(model);
-        await sparsity(model, { ...everything, criterion, sparsity: fraction, schedule: { steps } }, contextWith(images(24)));
+        await sparsity(
+          model,
+          { ...everything, criterion, sparsity: fraction, schedule: { steps }, bias_correction },
+          contextWith(images(24)),
+        );
         verifyModel(model);
         const after = weightsOf(written(model));
         for (const [name, values] of before) {
-          if (name === 'bias') expect([...(after.get(name) ?? [])]).toEqual([...values]);
+          if (name === 'bias') expect(after.get(name)).toEqual(bias_correction ? undefined : values);
           else expect([name, zeroCount(after.get(name))]).toEqual([name, Math.round(fraction * values.length)]);
           // What stays under magnitude and Wanda stays as it was.
           if (criterion !== 'sparsegpt')
@@ -108,7 +113,7 @@ describe('sparsity', () => {
     async ({ pattern, fraction }) => {
       const noises = new Map<string, readonly LayerReport[]>();
       for (const criterion of criteria) {
-        const options = { pattern, criterion, ...(fraction === undefined ? {} : { sparsity: fraction }) };
+        const options = { pattern, criterion, bias_correction: false, ...(fraction === undefined ? {} : { sparsity: fraction }) };
         const { layers = [] } = await sparsity(convolutionalModel(), options, contextWith(images(200)));
         noises.set(criterion, layers);
       }
@@ -205,6 +210,31 @@ describe('sparsity', () => {
     );
   });
 
+  it('moves the mean of each channel back to where it was, which makes the outputs better by every criterion', async () => {
+    for (const criterion of criteria) {
+      const samples = images(100);
+      const [source, noises] = [convolutionalModel(), [] as number[]];
+      const [before] = await outputsOf(source, { x: samples });
+      for (const bias_correction of [false, true]) {
+        const model = convolutionalModel();
+        const { nodes } = await sparsity(model, { sparsity: 0.6, criterion, bias_correction }, contextWith(samples));
+        expect(nodes.find(({ node }) => node === 'Conv_2')?.reason.endsWith('bias corrected')).toBe(bias_correction);
+        const [after] = await outputsOf(model, { x: samples });
+        noises.push(sqnr(before ?? new Float32Array(), after ?? new Float32Array()));
+        if (!bias_correction) continue;
+        for (const name of ['Conv_2_out', 'Conv_4_out', 'ConvTranspose_6_out']) {
+          const [dense, sparse] = await Promise.all([source, model].map((each) => innerOutput(each, name, samples)));
+          const channels = name === 'ConvTranspose_6_out' ? 6 : 8;
+          for (let channel = 0; channel < channels; channel += 1) {
+            const mean = (values: Float32Array = new Float32Array()): number => channelMean(values, { channel, channels, samples: 100 });
+            expect(Math.abs(mean(dense) - mean(sparse))).toBeLessThan(1e-3);
+          }
+        }
+      }
+      expect(noises[1]).toBeGreaterThan(noises[0] ?? Number.NaN);
+    }
+  });
+
   it('leaves zeros that quantization keeps: each is code 0', async () => {
     const builder = new ModelBuilder();
     const x = builder.input('x', ['n', 32]);
@@ -221,16 +251,12 @@ describe('sparsity', () => {
 
 describe('a bound on the loss', () => {
   const outputNoise = async (
-    least: number | undefined,
+    options: SparsityOptions,
   ): Promise<{ readonly db: number; readonly zeros: number; readonly reasons: string }> => {
     const model = convolutionalModel();
     const samples = images(64);
     const [before] = await outputsOf(model, { x: samples });
-    const { nodes } = await sparsity(
-      model,
-      { ...everything, sparsity: 0.6, criterion: 'magnitude', ...(least === undefined ? {} : { min_sqnr_db: least }) },
-      contextWith(samples),
-    );
+    const { nodes } = await sparsity(model, { ...everything, sparsity: 0.6, criterion: 'magnitude', ...options }, contextWith(samples));
     const [after] = await outputsOf(model, { x: samples });
     const zeros = [...weightsOf(model).values()].reduce((sum, values) => sum + zeroCount(values), 0);
     return {
@@ -240,14 +266,18 @@ describe('a bound on the loss', () => {
     };
   };
 
-  it('returns layers to dense until the outputs keep min_sqnr_db, and no more than it needs', async () => {
-    const free = await outputNoise(undefined);
-    const bounded = await outputNoise(free.db + 6);
-    expect(bounded.db).toBeGreaterThanOrEqual(free.db + 6 - 0.01);
-    expect(bounded.zeros).toBeGreaterThan(0);
-    expect(bounded.zeros).toBeLessThan(free.zeros);
-    expect(bounded.reasons).toContain('returned to dense to keep min_sqnr_db');
-  });
+  it.each([false, true])(
+    'returns layers to dense until the outputs keep min_sqnr_db, and no more than it needs; biases: %s',
+    async (bias_correction) => {
+      const free = await outputNoise({ bias_correction });
+      const least = free.db + 3;
+      const bounded = await outputNoise({ bias_correction, min_sqnr_db: least });
+      expect(bounded.db).toBeGreaterThanOrEqual(least - 0.01);
+      expect(bounded.zeros).toBeGreaterThan(0);
+      expect(bounded.zeros).toBeLessThan(free.zeros);
+      expect(bounded.reasons).toContain('returned to dense to keep min_sqnr_db');
+    },
+  );
 
   it('keeps the metric of the gate by the same means, with or without samples', async () => {
     for (const samples of [images(16), undefined]) {
@@ -278,3 +308,14 @@ describe('recipes that contradict themselves or lack samples', () => {
     });
   });
 });
+
+/** Of [samples, channels, positions]. */
+function channelMean(values: Float32Array, { channel, channels, samples }: { channel: number; channels: number; samples: number }): number {
+  const positions = values.length / channels / samples;
+  let sum = 0;
+  for (let sample = 0; sample < samples; sample += 1) {
+    const start = (sample * channels + channel) * positions;
+    for (let at = start; at < start + positions; at += 1) sum += values[at] ?? 0;
+  }
+  return sum / samples / positions;
+}
