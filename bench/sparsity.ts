@@ -29,6 +29,8 @@ type SparsityStep = Extract<CompressionStep, { method: 'sparsity' }>;
 
 interface Model {
   readonly name: string;
+  /** Variants in which biases stay, and zeros in steps, are measured, too. */
+  readonly isQuick: boolean;
   readonly path: string;
   /** Unlabelled. */
   readonly calibration: string;
@@ -40,6 +42,7 @@ interface Result {
   readonly model: string;
   readonly variant: string;
   readonly criterion: string;
+  readonly biases: 'corrected' | 'left';
   readonly top1: number | undefined;
   readonly top1_fp32: number | undefined;
   readonly sqnr_db: number | null;
@@ -54,7 +57,7 @@ interface Result {
 
 async function imageModel(subject: Subject, folder: string): Promise<Model> {
   const calibration = await calibrationFile(subject, CALIBRATION_IMAGES, folder);
-  return { name: subject.name, path: subject.modelPath, calibration, test: await testFile(subject, folder) };
+  return { name: subject.name, isQuick: true, path: subject.modelPath, calibration, test: await testFile(subject, folder) };
 }
 
 async function modelsIn(folder: string): Promise<Model[]> {
@@ -63,20 +66,26 @@ async function modelsIn(folder: string): Promise<Model[]> {
   const path = process.env.LATHE_MINILM;
   if (path === undefined || !existsSync(path)) return models;
   const beside = (file: string): string => join(dirname(path), file);
-  return [...models, { name: 'minilm', path, calibration: beside('sst2_train512.npz'), test: beside('sst2_test.npz') }];
+  return [...models, { name: 'minilm', isQuick: false, path, calibration: beside('sst2_train512.npz'), test: beside('sst2_test.npz') }];
 }
 
 /** All layers but embeddings, the ends too: a share is then the share of every layer. */
 async function measure(
   model: Model,
   options: Partial<SparsityStep>,
-  about: { variant: string; criterion: (typeof criteria)[number] },
+  about: { variant: string; criterion: (typeof criteria)[number]; biases: Result['biases'] },
 ): Promise<Result> {
   const folder = mkdtempSync(join(tmpdir(), 'lathe-sparsity-'));
   const scratch = join(folder, 'scratch');
   mkdirSync(scratch);
   try {
-    const step: SparsityStep = { method: 'sparsity', protect_ends: false, criterion: about.criterion, ...options };
+    const step: SparsityStep = {
+      method: 'sparsity',
+      protect_ends: false,
+      criterion: about.criterion,
+      bias_correction: about.biases === 'corrected',
+      ...options,
+    };
     const { report } = await compress({
       modelPath: model.path,
       plan: { steps: [step] },
@@ -101,7 +110,7 @@ function figures({
   fidelity,
   speedup,
   seconds,
-}: CompressionReport): Omit<Result, 'model' | 'variant' | 'criterion'> {
+}: CompressionReport): Omit<Result, 'model' | 'variant' | 'criterion' | 'biases'> {
   const zeros = layers.reduce((sum, { nonzeros_before = 0, nonzeros_after = 0 }) => sum + nonzeros_before - nonzeros_after, 0);
   return {
     top1: artifact.metrics?.top1,
@@ -123,7 +132,12 @@ function accuracyTable(results: readonly Result[]): string {
   const rows = keys.map((key) => {
     const [model = '', variant = ''] = key.split('\n');
     const own = results.filter((each) => each.model === model && each.variant === variant);
-    const of = (criterion: string): string => digits(own.find((each) => each.criterion === criterion)?.top1, 'share');
+    const top1 = (criterion: string, biases: string): string =>
+      digits(own.find((each) => each.criterion === criterion && each.biases === biases)?.top1, 'share');
+    const of = (criterion: string): string => {
+      const left = top1(criterion, 'left');
+      return `${top1(criterion, 'corrected')}${left ? ` (${left})` : ''}`;
+    };
     return [model, variant, digits(own[0]?.zeros, 'share'), digits(own[0]?.top1_fp32, 'share'), ...criteria.map(of)];
   });
   return markdownTable(['Model', 'Zeros', 'of all', 'fp32', 'magnitude', 'Wanda', 'SparseGPT'], rows);
@@ -133,7 +147,9 @@ function sizeTable(results: readonly Result[]): string {
   const names = [...new Set(results.map(({ model }) => model))];
   const rows = names.map((name) => {
     const of = (variant: Variant): Result | undefined =>
-      results.find((each) => each.model === name && each.variant === variant && each.criterion === 'sparsegpt');
+      results.find(
+        (each) => each.model === name && each.variant === variant && each.criterion === 'sparsegpt' && each.biases === 'corrected',
+      );
     const own = Object.keys(variants).map((variant) => of(variant as Variant));
     const half = own[0];
     return [
@@ -160,9 +176,14 @@ try {
   for (const model of await modelsIn(folder)) {
     if (only && !only.includes(model.name)) continue;
     for (const [variant, how] of Object.entries(variants)) {
-      for (const criterion of criteria) results.push(await measure(model, how, { variant, criterion }));
+      for (const criterion of criteria) {
+        results.push(await measure(model, how, { variant, criterion, biases: 'corrected' }));
+        if (model.isQuick) results.push(await measure(model, how, { variant, criterion, biases: 'left' }));
+      }
     }
-    results.push(await measure(model, { sparsity: 0.7, schedule: { steps: 4 } }, { variant: '70 % in 4 steps', criterion: 'sparsegpt' }));
+    const inSteps = { sparsity: 0.7, schedule: { steps: 4 } };
+    if (model.isQuick)
+      results.push(await measure(model, inSteps, { variant: '70 % in 4 steps', criterion: 'sparsegpt', biases: 'corrected' }));
   }
   process.stderr.write(`\n${accuracyTable(results)}\n\n${sizeTable(results)}\n`);
 } finally {
