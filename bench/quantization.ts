@@ -13,6 +13,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { chosen } from './quantization/chosen.js';
 import { costSection } from './quantization/cost.js';
 import { fidelitySection } from './quantization/fidelity.js';
 import { latencySection } from './quantization/latency.js';
@@ -40,15 +41,6 @@ async function writeData(bench: Workbench): Promise<void> {
     const test = await testFile(subject, join(bench.folder, 'samples'));
     bench.tell({ section: 'data', subject: subject.name, calibration, test });
   }
-}
-
-function chosen<T>(what: string, names: string | undefined, all: ReadonlyMap<string, T>): T[] {
-  if (names === undefined) return [...all.values()];
-  return names.split(',').map((name) => {
-    const found = all.get(name);
-    if (found === undefined) throw new Error(`There is no ${what} '${name}'. Choose of: ${[...all.keys()].join(', ')}`);
-    return found;
-  });
 }
 
 const { values: options } = parseArgs({

@@ -260,6 +260,9 @@ const sparsity = Type.Object(
         { ...strict, description: 'Zeros in steps, the inputs of the layers seen anew for each; changes nothing for magnitude.' },
       ),
     ),
+    bias_correction: Type.Optional(
+      Type.Boolean({ description: 'The mean of each channel is moved back to where it was. Default true, where there are samples.' }),
+    ),
     min_sqnr_db: Type.Optional(
       Type.Number({ description: 'Layers return to dense until the outputs on the calibration samples have this signal to noise ratio.' }),
     ),
@@ -319,6 +322,88 @@ const lowRank = Type.Object(
   strict,
 );
 
+const structuredPruning = Type.Object(
+  {
+    method: Type.Literal('structured-pruning'),
+    budget: Type.Optional(
+      Type.Object(
+        {
+          macs: keptFraction('multiply-accumulates'),
+          parameters: keptFraction('weights'),
+          bytes: keptFraction('bytes of the file'),
+          latency: keptFraction('latency, as this worker measures it'),
+        },
+        {
+          ...strict,
+          minProperties: 1,
+          description:
+            'Default: half of the multiply-accumulates. Of several, all are kept. A missed budget rejects the artifact, unless the bound on the metric (gate.max_metric_drop) let less be pruned.',
+        },
+      ),
+    ),
+    criterion: Type.Optional(
+      Type.Enum(['reconstruction', 'l1', 'l2', 'bn-scale', 'lamp', 'fpgm', 'random'], {
+        description:
+          "How channels are compared. 'reconstruction' (default with samples): by the error that stays in the layers that read them once their other inputs make good what they can; 'l2' (default without samples) and 'l1': by the size of the weights; 'bn-scale', 'lamp' and 'fpgm': from the weights, too; 'random': a baseline.",
+      }),
+    ),
+    reduction: Type.Optional(
+      Type.Enum(['sum', 'mean', 'max', 'first', 'product'], {
+        description: "How the scores of a channel in the layers that share it become one. Default 'mean'; not for 'reconstruction'.",
+      }),
+    ),
+    normalizer: Type.Optional(
+      Type.Enum(['mean', 'max', 'gaussian', 'none'], {
+        description: "What the scores of a layer are divided by to compare layers. Default 'mean'; not for 'reconstruction'.",
+      }),
+    ),
+    seed: Type.Optional(Type.Integer({ minimum: 0, description: "Of the criterion 'random'. Default 0." })),
+    ranking: Type.Optional(
+      Type.Enum(['global', 'per-layer', 'isomorphic'], {
+        description:
+          "'global' (default): widths at the least cost for what they save; 'per-layer': the same share of each layer; 'isomorphic': the same share of layers of one form.",
+      }),
+    ),
+    sensitivity: Type.Optional(
+      Type.Boolean({
+        description:
+          'Weigh layers by what pruning each of them alone does to the outputs on the samples. Default: true when the criterion is not reconstruction and samples are given.',
+      }),
+    ),
+    round_to: Type.Optional(
+      Type.Union([Type.Integer({ minimum: 1, maximum: 256 }), Type.Literal('auto')], {
+        description:
+          "Channels that remain are multiples of this. Default: the block of the processor's vectors (8, with AVX512 and before int8 16), or less where that cannot keep the budget or is not faster; 'auto': the fastest of 1, 4, 8 and 16, measured.",
+      }),
+    ),
+    min_channels: Type.Optional(
+      Type.Integer({ minimum: 1, description: 'Channels that each layer keeps at least. Default 8, or half of a narrow layer.' }),
+    ),
+    max_removed: Type.Optional(
+      Type.Number({
+        exclusiveMinimum: 0,
+        exclusiveMaximum: 1,
+        description: 'Largest share of the channels of a layer that may go. Default 0.8.',
+      }),
+    ),
+    exclude: Type.Optional(nodeNames('Layers whose outputs keep all channels, by name.')),
+    approximate: Type.Optional(
+      Type.Boolean({
+        description: 'Also remove channels over which a normalization takes its statistics: that is not exact. Default false.',
+      }),
+    ),
+    steps: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 20, description: 'Prune in so many steps, ranked and repaired anew each time. Default 1.' }),
+    ),
+    repair: Type.Optional(
+      Type.Boolean({
+        description: 'Fit the remaining weights to what the original network computes on the samples. Default true when samples are given.',
+      }),
+    ),
+  },
+  strict,
+);
+
 export const CompressionStep = Type.Union([
   cleanUp,
   dynamicInt8,
@@ -330,6 +415,7 @@ export const CompressionStep = Type.Union([
   repairQdq,
   lowRank,
   sparsity,
+  structuredPruning,
 ]);
 export type CompressionStep = Static<typeof CompressionStep>;
 
@@ -431,6 +517,13 @@ export const methods = {
     needs: [],
     schema: sparsity,
   },
+  'structured-pruning': {
+    title: 'Structured pruning',
+    description:
+      'Removes channels, hidden units and attention heads, in sizes that are measured as faster, and fits what remains to the original network. No artifact is slower than its source.',
+    needs: [],
+    schema: structuredPruning,
+  },
   'float16-storage': {
     title: 'float16 storage',
     description: 'Weights stored as float16 and widened when the model loads: half the file, unchanged speed.',
@@ -450,6 +543,7 @@ export const presets = {
   'repair-qdq': { steps: [{ method: 'repair-qdq' }] },
   'float16-storage': { steps: [{ method: 'float16-storage' }] },
   'low-rank': { steps: [{ method: 'low-rank' }] },
+  'structured-pruning': { steps: [{ method: 'structured-pruning' }] },
   sparsity: { steps: [{ method: 'sparsity' }] },
 } as const satisfies Record<string, CompressionRecipe>;
 

@@ -4,6 +4,7 @@ import type { Model } from '../ir/index.js';
 import { lowRank } from '../low-rank/index.js';
 import type { MethodContext, MethodOutcome } from '../method.js';
 import { cleanUp } from '../passes/index.js';
+import { structuredPruning } from '../pruning/index.js';
 import { dynamicInt8, float16, float16Storage, mixedPrecision, repairQdq, staticInt8, weightOnly } from '../quantization/index.js';
 import { sparsity } from '../sparsity/index.js';
 import type { CompressionStep, MethodName } from './plan.js';
@@ -20,6 +21,7 @@ const methods: { readonly [Name in MethodName]: Application<Name> } = {
   'mixed-precision': (model, { method: _, ...options }, context) => mixedPrecision(model, options, context),
   'low-rank': (model, { method: _, ...options }, context) => lowRank(model, options, context),
   sparsity: (model, { method: _, ...options }, context) => sparsity(model, options, context),
+  'structured-pruning': (model, { method: _, ...options }, context) => structuredPruning(model, options, context),
   'float16-storage': async (model, { method: _, ...options }, context) => ({ nodes: await float16Storage(model, options, context) }),
   float16: (model, { method: _, ...options }, context) => float16(model, options, context),
   'repair-qdq': async (model, { method: _, ...options }, context) =>

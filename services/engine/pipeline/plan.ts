@@ -2,6 +2,7 @@
 import { EngineError } from '../engine-errors.js';
 import type { LowRankOptions } from '../low-rank/index.js';
 import type { Objective, Target } from '../method.js';
+import type { StructuredPruningOptions } from '../pruning/index.js';
 import type {
   Float16Options,
   MixedPrecisionOptions,
@@ -59,6 +60,10 @@ export interface LowRankStep extends LowRankOptions {
   readonly method: 'low-rank';
 }
 
+export interface StructuredPruningStep extends StructuredPruningOptions {
+  readonly method: 'structured-pruning';
+}
+
 export type CompressionStep =
   | CleanUpStep
   | LowRankStep
@@ -69,7 +74,8 @@ export type CompressionStep =
   | Float16StorageStep
   | Float16Step
   | RepairQdqStep
-  | SparsityStep;
+  | SparsityStep
+  | StructuredPruningStep;
 export type MethodName = CompressionStep['method'];
 
 export type MetricName = 'top1' | 'top5' | 'mse' | 'mae';

@@ -28,15 +28,15 @@ export async function describeLayers(study: PruningStudy, pruned: PrunedModel, c
     const name = reportName(node);
     const now = after.get(name);
     if (!now || weightsOf(node, stores.before).length === 0) continue;
-    const fitted = pruned.repaired.filter((line) => line.node === name).map(({ reason }) => reason);
+    const repair = pruned.repaired.find((line) => line.node === name);
     const widths = {
       outputs: widthsOf(node.outputs[0]?.name, study.shapes, shapes),
       inputs: widthsOf(node.inputs[0]?.name, study.shapes, shapes),
     };
     const bytes = { before: weightBytes(node, stores.before), after: weightBytes(now, stores.after) };
     const isNarrower = bytes.before !== bytes.after || widths.outputs !== undefined || widths.inputs !== undefined;
-    if (!isNarrower && fitted.length === 0) continue;
-    const changes = [told('outputs', widths.outputs), told('inputs', widths.inputs), ...fitted].flatMap((text) => text ?? []);
+    if (!isNarrower && repair?.action !== 'changed') continue;
+    const changes = [told('outputs', widths.outputs), told('inputs', widths.inputs), repair?.reason].flatMap((text) => text ?? []);
     const base = { node: name, op_type: node.opType };
     const reason = changes.length > 0 ? changes.join('; ') : `fewer units inside: ${bytes.before} bytes of weights -> ${bytes.after}`;
     nodes.push({ ...base, action: 'changed', by: METHOD, reason });
