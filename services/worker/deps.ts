@@ -59,7 +59,7 @@ export async function startWorker(config: ConfigWithDatabase, options: WorkerOpt
   const queue = createJobQueue(config, onError);
   const consumer = createJobConsumer(config);
   const running = new RunningJobs();
-  const scratchRoot = path.join(config.dataDir, 'scratch');
+  const folders = { scratchRoot: path.join(config.dataDir, 'scratch'), cacheDir: path.join(config.dataDir, 'cache') };
   const host = new EngineHost({
     ...(engine ?? engineProgram()),
     environment: minimalEnvironment(),
@@ -72,8 +72,7 @@ export async function startWorker(config: ConfigWithDatabase, options: WorkerOpt
     blobs,
     engine: host,
     running,
-    scratchRoot,
-    cacheDir: path.join(config.dataDir, 'cache'),
+    ...folders,
     heartbeatMs: jobs.heartbeatMs,
     timeoutMs: jobs.timeoutMs,
     progressIntervalMs,
@@ -87,7 +86,7 @@ export async function startWorker(config: ConfigWithDatabase, options: WorkerOpt
   const reconciler = startReconciler({
     repairs: jobRepairRepository(database),
     blobs,
-    scratchRoot,
+    scratchRoot: folders.scratchRoot,
     intervalMs: jobs.reconcileIntervalMs,
     onLook: async () => showBacklog(queueMetrics, await readWorkBacklog(database)),
     log: (fields) => log.info(fields, 'repaired'),

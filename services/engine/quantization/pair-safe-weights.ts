@@ -116,7 +116,7 @@ const NO_FRACTION = 1.5 * 2 ** 52;
 function clampedCode(value: number): number {
   const { min, max } = codeRanges.int8Symmetric;
   const rounded = value + NO_FRACTION - NO_FRACTION;
-  return rounded < min ? min : rounded > max ? max : rounded;
+  return Math.max(min, Math.min(max, rounded));
 }
 
 /** Weighted error of the nearest codes that keep every pair within its limit; written to `codes` when given. Runs for every weight and scale. */
