@@ -25,6 +25,12 @@ export function shiftBias(store: WeightStore, node: Node, delta: Float64Array): 
   return true;
 }
 
+/** The constant that a layer adds to its outputs, times `factor`: one value per channel, or one for all. */
+export function constantBias(store: WeightStore, node: Node, channels: number): { constant: Constant; factor: number } | null {
+  const place = biasPlace(store, node, channels);
+  return place?.constant ? { constant: place.constant, factor: place.factor } : null;
+}
+
 /** Whether `shiftBias` would change what the layer adds to its `channels` outputs. */
 export function hasShiftableBias(store: WeightStore, node: Node, channels: number): boolean {
   return biasPlace(store, node, channels) !== null;

@@ -1,4 +1,4 @@
-/** Dense factorizations in float64: the triangular factor of an inverse that GPTQ pushes its rounding errors through. */
+/** Dense factorizations in float64: the triangular factor of an inverse that GPTQ pushes its rounding errors through, solutions of normal equations. */
 
 /** Rows that are finished together: such a panel stays in the processor's cache while the others stream past it. */
 const PANEL = 32;
@@ -20,6 +20,53 @@ export function choleskyUpper(h: Float64Array, n: number): Float64Array | null {
   if (!factorize(matrix, n)) return null;
   for (let i = 1; i < n; i += 1) matrix.fill(0, i * n, i * n + i);
   return matrix;
+}
+
+/**
+ * Overwrites B [n, columns] with the solution X of H X = B, for R [n, n] of `choleskyUpper`: H = R R^T.
+ *   R Y = B from the last row up:  Y_i = (B_i - sum_{k>i} R_ik Y_k) / R_ii;
+ *   R^T X = Y from the first row down:  X_i = (Y_i - sum_{k<i} R_ki X_k) / R_ii.
+ */
+export function solveWithFactor(factor: Float64Array, b: Float64Array, n: number): Float64Array {
+  const columns = n === 0 ? 0 : b.length / n;
+  for (let i = n - 1; i >= 0; i -= 1) {
+    for (let k = i + 1; k < n; k += 1) subtractLine(b, { row: i * columns, other: k * columns, columns, factor: at(factor, i * n + k) });
+    scaleLine(b, i * columns, columns, 1 / at(factor, i * n + i));
+  }
+  for (let i = 0; i < n; i += 1) {
+    scaleLine(b, i * columns, columns, 1 / at(factor, i * n + i));
+    for (let k = i + 1; k < n; k += 1) subtractLine(b, { row: k * columns, other: i * columns, columns, factor: at(factor, i * n + k) });
+  }
+  return b;
+}
+
+function scaleLine(a: Float64Array, row: number, columns: number, factor: number): void {
+  for (let j = row; j < row + columns; j += 1) a[j] = at(a, j) * factor;
+}
+
+/** a[row + j] -= factor a[other + j] for 0 <= j < columns. */
+function subtractLine(
+  a: Float64Array,
+  { row, other, columns, factor }: { row: number; other: number; columns: number; factor: number },
+): void {
+  if (factor === 0) return;
+  for (let j = 0; j < columns; j += 1) a[row + j] = at(a, row + j) - factor * at(a, other + j);
+}
+
+/** H^-1 = U^T U [n, n]; null when the symmetric matrix H is not positive definite. */
+export function inverseOfPositive(h: Float64Array, n: number): Float64Array | null {
+  const factor = choleskyInverseUpper(h, n);
+  if (!factor) return null;
+  const inverse = new Float64Array(n * n);
+  for (let k = 0; k < n; k += 1) {
+    for (let i = k; i < n; i += 1) {
+      const scale = at(factor, k * n + i);
+      if (scale === 0) continue;
+      for (let j = i; j < n; j += 1) inverse[i * n + j] = at(inverse, i * n + j) + scale * at(factor, k * n + j);
+    }
+  }
+  for (let i = 1; i < n; i += 1) for (let j = 0; j < i; j += 1) inverse[i * n + j] = at(inverse, j * n + i);
+  return inverse;
 }
 
 /**

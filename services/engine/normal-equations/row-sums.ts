@@ -17,6 +17,8 @@ export interface RowSumRequest {
   readonly context: MethodContext;
   /** About as many rows are summed per layer at most, taken evenly from all samples. Default 200,000. */
   readonly rowsMax?: number;
+  /** Rows of one sample by `rowSignature`, where they are known: layers that are missing here are run once to see them. */
+  readonly rowsPerSample?: ReadonlyMap<string, number>;
 }
 
 /** What the probe computes of the rows of one layer in each run, and what is added up of it. */
@@ -33,6 +35,8 @@ export interface SummedRows {
   readonly layer: RowLayer;
   /** About as many rows come in one run. */
   readonly rowsPerRun: number;
+  /** Takes of other values [.., .., all rows] the rows that were taken of these. */
+  thinned(all: Value): Value;
 }
 
 /** Outputs of a run by name; throws Error for one that the probe does not have. */
@@ -62,9 +66,9 @@ export async function sumRows<T>(
   for (const [layer, each] of rowsPerSample) {
     const step = coprimeStep(Math.ceil((each * samples.sampleCount) / (request.rowsMax ?? ROWS_MAX)), each);
     const activation = probe.value(layer.activation) ?? missing(layer.activation);
-    const rows = everyRow(probe, layerRows(probe, activation, layer), step);
+    const thinned = (all: Value): Value => everyRow(probe, all, step);
     const rowsPerRun = Math.ceil((each / step) * (samples.fixedBatch ?? size));
-    sums.set(rowSignature(layer), sumOf(probe, { rows, layer, rowsPerRun }));
+    sums.set(rowSignature(layer), sumOf(probe, { rows: thinned(layerRows(probe, activation, layer)), layer, rowsPerRun, thinned }));
   }
   try {
     await runAll({ model: probe.pruned(), samples, size, context }, async (fetched) => {
@@ -98,11 +102,13 @@ function commonDivisor(a: number, b: number): number {
 async function observedRows(request: RowSumRequest, layers: readonly RowLayer[]): Promise<Map<RowLayer, number>> {
   const probe = new ProbeGraph(request.model);
   const shapes = new Map<string, RowLayer>();
-  for (const layer of layers) {
-    const activation = probe.value(layer.activation);
-    if (activation) shapes.set(probe.output(probe.node('Shape', [layerRows(probe, activation, layer)]), 'int64'), layer);
-  }
   const rowsPerSample = new Map<RowLayer, number>();
+  for (const layer of layers) {
+    const known = request.rowsPerSample?.get(rowSignature(layer));
+    const activation = probe.value(layer.activation);
+    if (known !== undefined && activation) rowsPerSample.set(layer, known);
+    else if (activation) shapes.set(probe.output(probe.node('Shape', [layerRows(probe, activation, layer)]), 'int64'), layer);
+  }
   if (shapes.size === 0) return rowsPerSample;
   await runAll({ ...request, model: probe.pruned(), size: 1, limit: 1 }, (fetched, samples) => {
     for (const [name, layer] of shapes) {

@@ -1,23 +1,22 @@
 /** How the units of a model are compared, as the recipe writes it. */
 
+/** Criteria that look at weights alone. */
+export const weightCriteria = ['l1', 'l2', 'bn-scale', 'lamp', 'fpgm'] as const;
+export type WeightCriterion = (typeof weightCriteria)[number];
+
+/** Criteria that look at what the units carry on samples. */
+export const activationCriteria = ['activation-mean', 'apoz', 'activation-std'] as const;
+export type ActivationCriterion = (typeof activationCriteria)[number];
+
+/** Criteria that need gradients of a loss on samples. */
+export const gradientCriteria = ['taylor', 'fisher', 'obs'] as const;
+export type GradientCriterion = (typeof gradientCriteria)[number];
+
 /**
- * 'reconstruction': the error that stays in the consumers' outputs after the remaining inputs have made good what they can.
- * 'taylor', 'fisher' and 'obs' need gradients, 'reconstruction' and the three of activations need samples, the others nothing.
+ * 'reconstruction': the error that stays in the consumers' outputs after the remaining inputs have made good what they can; needs
+ * samples.
  */
-export type Criterion =
-  | 'reconstruction'
-  | 'l1'
-  | 'l2'
-  | 'bn-scale'
-  | 'lamp'
-  | 'fpgm'
-  | 'random'
-  | 'activation-mean'
-  | 'apoz'
-  | 'activation-std'
-  | 'taylor'
-  | 'fisher'
-  | 'obs';
+export type Criterion = 'reconstruction' | WeightCriterion | ActivationCriterion | GradientCriterion | 'random';
 
 /** How the scores that a unit has in the several layers of its group become one. */
 export type Reduction = 'sum' | 'mean' | 'max' | 'first' | 'product';
