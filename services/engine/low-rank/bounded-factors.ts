@@ -1,15 +1,11 @@
 /** Returns layers to their full rank until the loss that the recipe allows is kept. */
 import { controlAccuracy } from '../evaluation/accuracy-control.js';
-import { layerSensitivity } from '../evaluation/layer-sensitivity.js';
 import { lossBound } from '../evaluation/loss-bound.js';
-import { openSwitchable } from '../evaluation/switchable-model.js';
 import { cloneModel, type Model } from '../ir/index.js';
-import { fromRows } from '../layers/channel-layout.js';
 import type { MethodContext } from '../method.js';
 import type { Candidate } from './candidates.js';
-import { composed } from './factors.js';
 import type { LayerOffer } from './layer-offers.js';
-import { weightLayout } from './matrix-layers.js';
+import { factorSite, noiseAtOutputs } from './output-sensitivity.js';
 import { writeFactors } from './write-factors.js';
 
 export interface BoundedFactors {
@@ -25,9 +21,6 @@ export interface BoundRequest {
   readonly chosen: ReadonlyMap<string, Candidate>;
   readonly leastSqnr: number | undefined;
 }
-
-/** Samples of the ranking of layers. */
-const RANKED_SAMPLES = 16;
 
 /** `chosen` less the layers that must return. Without a bound, or when it holds at once, all of them. */
 export async function boundLoss(request: BoundRequest, context: MethodContext): Promise<BoundedFactors> {
@@ -62,18 +55,9 @@ export async function boundLoss(request: BoundRequest, context: MethodContext): 
 async function rankedByNoise({ model, offers, chosen }: BoundRequest, names: readonly string[], context: MethodContext): Promise<string[]> {
   const { calibration } = context;
   if (!calibration) return [...names].sort((a, b) => (chosen.get(b)?.lost ?? 0) - (chosen.get(a)?.lost ?? 0));
-  const sites = names.flatMap((id) => {
-    const [layer, choice] = [offers.get(id)?.layer, chosen.get(id)];
-    if (!layer || !choice) return [];
-    const quantized = (): Float32Array => fromRows(composed(choice.factors()), weightLayout(layer), Float32Array);
-    return [{ id, alternatives: [{ weights: [{ value: layer.source.weight.value.name, quantized }] }] }];
+  const sites = names.flatMap((name) => {
+    const [layer, choice] = [offers.get(name)?.layer, chosen.get(name)];
+    return layer && choice ? [factorSite(layer, [choice])] : [];
   });
-  const switchable = await openSwitchable(model, sites, context);
-  try {
-    return (await layerSensitivity(switchable, sites, { samples: { source: calibration, limit: RANKED_SAMPLES }, context })).map(
-      ({ site }) => site,
-    );
-  } finally {
-    await switchable.close();
-  }
+  return (await noiseAtOutputs(model, sites, { samples: calibration, context })).map(({ site }) => site);
 }

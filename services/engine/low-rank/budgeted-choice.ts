@@ -4,6 +4,7 @@ import type { MethodContext } from '../method.js';
 import type { BudgetedModel, BudgetFigure } from './budget-figure.js';
 import type { Candidate } from './candidates.js';
 import { type LayerTime, type MeasuredForms, measureForms } from './measured-forms.js';
+import type { OutputNoise } from './output-sensitivity.js';
 import { ranksWithin } from './rank-budget.js';
 
 /** Plans that are measured: layers that turn out slower give their share to the others. */
@@ -11,10 +12,17 @@ const ROUNDS = 3;
 
 type Choice = ReadonlyMap<string, Candidate>;
 
+export interface Budget {
+  readonly figure: BudgetFigure;
+  /** What a lost share of a layer's energy counts. */
+  readonly noise: OutputNoise;
+}
+
 /** Throws EngineError `recipe_invalid` when no ranks keep the budget. */
-export function plannedChoice(request: BudgetedModel, figure: BudgetFigure): Choice {
-  const plan = planned(request, figure, new Set());
+export function plannedChoice(request: BudgetedModel, budget: Budget): Choice {
+  const plan = planned(request, budget, new Set());
   if (plan) return plan;
+  const { figure } = budget;
   const cheapest = [...request.offers].flatMap(([name, { candidates }]) => {
     const [first] = [...candidates].sort((a, b) => figure.costOf(a.cost) - figure.costOf(b.cost));
     return first ? [[name, first] as const] : [];
@@ -27,27 +35,27 @@ export function plannedChoice(request: BudgetedModel, figure: BudgetFigure): Cho
 }
 
 /** The last plan, less the layers that are not faster; null when no inputs are known that the model runs on. */
-export async function measuredChoice(request: BudgetedModel, figure: BudgetFigure, context: MethodContext): Promise<MeasuredForms | null> {
+export async function measuredChoice(request: BudgetedModel, budget: Budget, context: MethodContext): Promise<MeasuredForms | null> {
   const times = new Map<string, LayerTime>();
   const slower = new Map<string, Candidate>();
-  let plan = plannedChoice(request, figure);
+  let plan = plannedChoice(request, budget);
   for (let round = 1; ; round += 1) {
     const measured = await measureForms(request.model, new Map([...plan].map(([name, each]) => [name, [each]])), context);
     if (!measured) return null;
     for (const [name, time] of measured.times) times.set(name, time);
     for (const [name, each] of measured.slower) slower.set(name, each);
-    const next = measured.slower.size > 0 && round < ROUNDS ? planned(request, figure, new Set(slower.keys())) : null;
+    const next = measured.slower.size > 0 && round < ROUNDS ? planned(request, budget, new Set(slower.keys())) : null;
     if (!next) return { chosen: measured.chosen, times, slower };
     plan = next;
   }
 }
 
 /** The least loss under the budget with the layers `without` as they are; null when that is not enough. */
-function planned({ offers }: BudgetedModel, figure: BudgetFigure, without: ReadonlySet<string>): Choice | null {
+function planned({ offers }: BudgetedModel, { figure, noise }: Budget, without: ReadonlySet<string>): Choice | null {
   const open = [...offers].filter(([name]) => !without.has(name));
-  const layers = open.map(([, { dense, candidates }]) => ({
+  const layers = open.map(([name, { dense, candidates }]) => ({
     full: figure.costOf(dense),
-    options: candidates.map((candidate) => ({ cost: figure.costOf(candidate.cost), lost: candidate.lost, candidate })),
+    options: candidates.map((candidate) => ({ cost: figure.costOf(candidate.cost), lost: noise(name, candidate.lost), candidate })),
   }));
   let room = layers.reduce((sum, { full }) => sum + full, 0) - (1 - figure.asked) * figure.total;
   for (;;) {

@@ -13,7 +13,7 @@ export interface InputMetric {
  * Part of the mean variance of the inputs that every direction is given: inputs that the samples never showed still exist, and
  * the matrix can be inverted.
  */
-const FLOOR = 1e-3;
+const FLOOR = 1e-2;
 
 /** `gram` [depth, depth] of one group; with `centred` the mean is taken out, as the bias of the layer makes up for it. */
 export function inputMetric({ gram, depth, mean, rows }: GramMatrix, centred: boolean): InputMetric {

@@ -11,6 +11,7 @@ import { layerOffers } from './layer-offers.js';
 import { findLayers } from './matrix-layers.js';
 import { observePositions } from './observed-positions.js';
 import type { LowRankOptions } from './options.js';
+import { outputNoise } from './output-sensitivity.js';
 import { proveFaster } from './proven-factors.js';
 import { chooseRanks } from './rank-choices.js';
 import { layerLines, nodeLines } from './report-lines.js';
@@ -36,10 +37,12 @@ export async function lowRank(model: Model, options: LowRankOptions, context: Me
     activationAware: options.activation_aware ?? true,
     choice,
   };
-  const offers = await layerOffers(model, { layers: search.layers, positions, settings }, part(context, 0, 0.6));
-  const request = { model, offers, macs: positions.macs };
-  const budget = options.budget && choice.by === 'budget' ? new BudgetFigure(request, options.budget) : null;
-  const choices = await chooseRanks(request, budget, part(context, 0.6, 0.7));
+  const offers = await layerOffers(model, { layers: search.layers, positions, settings }, part(context, 0, 0.5));
+  const counted = { model, offers, macs: positions.macs };
+  const budget = options.budget
+    ? { figure: new BudgetFigure(counted, options.budget), noise: await outputNoise(model, offers, part(context, 0.5, 0.6)) }
+    : null;
+  const choices = await chooseRanks(counted, budget, part(context, 0.6, 0.7));
   const bounded = await boundLoss({ model, offers, chosen: choices.chosen, leastSqnr: options.min_sqnr_db }, part(context, 0.7, 0.9));
   const proven = await proveFaster(model, { chosen: bounded.chosen, choices }, part(context, 0.9, 1));
   const facts = { search, offers, choices, settings, reverted: bounded.reverted, proven };
@@ -47,7 +50,7 @@ export async function lowRank(model: Model, options: LowRankOptions, context: Me
     nodes: nodeLines(facts),
     layers: layerLines(facts),
     warnings: bounded.warnings,
-    ...(budget ? { budgets: [budgetOutcome(budget, proven.chosen, bounded)] } : {}),
+    ...(budget ? { budgets: [budgetOutcome(budget.figure, proven.chosen, bounded)] } : {}),
   };
   writeFactors(model, proven.chosen);
   return outcome;

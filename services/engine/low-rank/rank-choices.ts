@@ -1,8 +1,8 @@
 /** From offers to one choice for each layer: by measured time where that decides, under the budget where there is one. */
 import type { MethodContext } from '../method.js';
 import { runsOnTarget } from '../timing/target-machine.js';
-import type { BudgetedModel, BudgetFigure } from './budget-figure.js';
-import { measuredChoice, plannedChoice } from './budgeted-choice.js';
+import type { BudgetedModel } from './budget-figure.js';
+import { type Budget, measuredChoice, plannedChoice } from './budgeted-choice.js';
 import type { Candidate } from './candidates.js';
 import { type MeasuredForms, measureForms } from './measured-forms.js';
 
@@ -12,7 +12,7 @@ export interface RankChoices extends MeasuredForms {
 }
 
 /** Throws EngineError `recipe_invalid` when no ranks keep the budget. */
-export async function chooseRanks(request: BudgetedModel, budget: BudgetFigure | null, context: MethodContext): Promise<RankChoices> {
+export async function chooseRanks(request: BudgetedModel, budget: Budget | null, context: MethodContext): Promise<RankChoices> {
   const untimed = reasonNotToTime(context);
   if (!untimed) {
     const measured = await measuredRanks(request, budget, context);
@@ -29,7 +29,7 @@ function reasonNotToTime(context: MethodContext): string | null {
   return runsOnTarget(context) ? null : `not timed (this machine is ${process.arch})`;
 }
 
-async function measuredRanks(request: BudgetedModel, budget: BudgetFigure | null, context: MethodContext): Promise<MeasuredForms | null> {
+async function measuredRanks(request: BudgetedModel, budget: Budget | null, context: MethodContext): Promise<MeasuredForms | null> {
   if (budget) return measuredChoice(request, budget, context);
   const offered = alternatives(request);
   if (offered.size === 0) return { chosen: new Map(), times: new Map(), slower: new Map() };

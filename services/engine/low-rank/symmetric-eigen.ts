@@ -111,16 +111,17 @@ interface Rotated {
 
 const SWEEPS_MAX = 60;
 
-/** QL with implicit shifts until every subdiagonal value is rounding; `diagonal` then holds the eigenvalues. */
+/**
+ * QL with implicit shifts until every subdiagonal value is rounding of the largest; `diagonal` then holds the eigenvalues. Measured
+ * against its neighbours alone, a value between two that are rounding themselves may never become small.
+ */
 function quietRotations(state: Rotated): void {
   const { diagonal, below, n } = state;
+  const size = diagonal.reduce((most, value, i) => Math.max(most, Math.abs(value) + Math.abs(at(below, i))), 0);
   for (let low = 0; low < n; low += 1) {
     for (let sweep = 0; ; sweep += 1) {
       let high = low;
-      for (; high < n - 1; high += 1) {
-        const size = Math.abs(at(diagonal, high)) + Math.abs(at(diagonal, high + 1));
-        if (Math.abs(at(below, high)) <= Number.EPSILON * size) break;
-      }
+      while (high < n - 1 && Math.abs(at(below, high)) > Number.EPSILON * size) high += 1;
       if (high === low) break;
       if (sweep === SWEEPS_MAX) throw new RangeError('symmetricEigen: the QL steps do not converge');
       qlStep(state, low, high);

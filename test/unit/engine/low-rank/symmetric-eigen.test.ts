@@ -41,6 +41,7 @@ describe('symmetricEigen', () => {
     ['zero', () => 0],
     ['of rank one', (index: number) => (index === 0 ? 1 : 0)],
     ['of values from 1e-12 to 1e12', (index: number) => 10 ** (index - 12)],
+    ['of rank eight with rounding around it', (index: number) => (index < 8 ? index + 1 : 1e-15 * index)],
   ])('takes matrices that are %s', (_, diagonal) => {
     expectEigen(symmetric(25, 3, diagonal), 25);
   });
