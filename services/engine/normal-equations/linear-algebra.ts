@@ -77,10 +77,7 @@ export function inverseOfPositive(h: Float64Array, n: number): Float64Array | nu
 function factorize(a: Float64Array, n: number): boolean {
   for (let end = n; end > 0; end -= PANEL) {
     const start = Math.max(0, end - PANEL);
-    for (let i = 0; i < end; i += 1) {
-      for (let j = Math.max(i, start); j < end; j += 1)
-        a[i * n + j] = at(a, i * n + j) - rowProduct(a, { i: i * n, j: j * n, from: end, to: n });
-    }
+    subtractFinished(a, n, { start, end });
     for (let j = end - 1; j >= start; j -= 1) {
       const square = at(a, j * n + j) - rowProduct(a, { i: j * n, j: j * n, from: j + 1, to: end });
       if (!(square > 0) || square === Number.POSITIVE_INFINITY) return false;
@@ -103,7 +100,11 @@ function invertUpper(a: Float64Array, n: number): void {
     const start = Math.max(0, end - PANEL);
     const factor = a.slice(start * n, end * n);
     a.fill(0, start * n, end * n);
-    for (let k = end; k < n; k += 1) {
+    let k = end;
+    for (; k + 3 < n; k += 4) {
+      for (let i = start; i < end; i += 1) subtractFourRows(a, n, { row: i * n, factors: factor, at: (i - start) * n + k, k });
+    }
+    for (; k < n; k += 1) {
       for (let i = start; i < end; i += 1)
         subtractRow(a, { row: i * n, factor: at(factor, (i - start) * n + k), other: k * n, from: k, to: n });
     }
@@ -119,6 +120,64 @@ function invertUpper(a: Float64Array, n: number): void {
 
 function at(values: Float64Array, index: number): number {
   return values[index] ?? 0;
+}
+
+/** a_ij -= sum_{k>=end} a_ik a_jk for the columns j of a panel and all rows i <= j above and in it. */
+function subtractFinished(a: Float64Array, n: number, { start, end }: { start: number; end: number }): void {
+  let i = 0;
+  for (; i + 1 < start; i += 2) {
+    let j = start;
+    for (; j + 3 < end; j += 4) subtractTile(a, n, { i, j, from: end });
+    for (; j < end; j += 1) for (const row of [i, i + 1]) subtractProduct(a, n, { i: row, j, from: end });
+  }
+  for (; i < end; i += 1) for (let j = Math.max(i, start); j < end; j += 1) subtractProduct(a, n, { i, j, from: end });
+}
+
+interface Element {
+  readonly i: number;
+  readonly j: number;
+  readonly from: number;
+}
+
+function subtractProduct(a: Float64Array, n: number, { i, j, from }: Element): void {
+  a[i * n + j] = at(a, i * n + j) - rowProduct(a, { i: i * n, j: j * n, from, to: n });
+}
+
+/** The same for rows i and i + 1 and columns j to j + 3 at once: each number that is loaded is used several times. */
+function subtractTile(a: Float64Array, n: number, { i, j, from }: Element): void {
+  const [i0, i1, j0, j1, j2, j3] = [i * n, (i + 1) * n, j * n, (j + 1) * n, (j + 2) * n, (j + 3) * n];
+  let [s00, s01, s02, s03, s10, s11, s12, s13] = [0, 0, 0, 0, 0, 0, 0, 0];
+  for (let k = from; k < n; k += 1) {
+    const x = at(a, i0 + k);
+    const y = at(a, i1 + k);
+    const p = at(a, j0 + k);
+    const q = at(a, j1 + k);
+    const r = at(a, j2 + k);
+    const s = at(a, j3 + k);
+    s00 += x * p;
+    s01 += x * q;
+    s02 += x * r;
+    s03 += x * s;
+    s10 += y * p;
+    s11 += y * q;
+    s12 += y * r;
+    s13 += y * s;
+  }
+  for (const [column, sum] of [s00, s01, s02, s03].entries()) a[i0 + j + column] = at(a, i0 + j + column) - sum;
+  for (const [column, sum] of [s10, s11, s12, s13].entries()) a[i1 + j + column] = at(a, i1 + j + column) - sum;
+}
+
+/** a[row + c] -= sum over four rows k of f_k a[k, c], for the columns c from k on. */
+function subtractFourRows(
+  a: Float64Array,
+  n: number,
+  { row, factors, at: first, k }: { row: number; factors: Float64Array; at: number; k: number },
+): void {
+  const [f0, f1, f2, f3] = [at(factors, first), at(factors, first + 1), at(factors, first + 2), at(factors, first + 3)];
+  const [k0, k1, k2, k3] = [k * n, (k + 1) * n, (k + 2) * n, (k + 3) * n];
+  for (let c = k; c < n; c += 1) {
+    a[row + c] = at(a, row + c) - (f0 * at(a, k0 + c) + f1 * at(a, k1 + c) + (f2 * at(a, k2 + c) + f3 * at(a, k3 + c)));
+  }
 }
 
 /** sum over `from` <= k < `to` of a[i + k] a[j + k]; four sums, so that an addition need not wait for the one before. */
