@@ -20,7 +20,7 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 export type Feeds = ReadonlyMap<string, Tensor>;
 
 /** Feeds of these sizes, in [-1, 1]. */
-export function feedsOf(sizes: Readonly<Record<string, readonly number[]>>): Feeds {
+function feedsOf(sizes: Readonly<Record<string, readonly number[]>>): Feeds {
   return new Map(Object.entries(sizes).map(([name, dims], at) => [name, weights(dims, at + 11)]));
 }
 
