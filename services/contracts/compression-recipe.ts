@@ -342,9 +342,9 @@ const structuredPruning = Type.Object(
       ),
     ),
     criterion: Type.Optional(
-      Type.Enum(['reconstruction', 'l1', 'l2', 'bn-scale', 'lamp', 'fpgm', 'random'], {
+      Type.Enum(['reconstruction', 'l1', 'l2', 'bn-scale', 'lamp', 'fpgm', 'random', 'activation-mean', 'apoz', 'activation-std'], {
         description:
-          "How channels are compared. 'reconstruction' (default with samples): by the error that stays in the layers that read them once their other inputs make good what they can; 'l2' (default without samples) and 'l1': by the size of the weights; 'bn-scale', 'lamp' and 'fpgm': from the weights, too; 'random': a baseline.",
+          "How channels are compared. 'reconstruction' (default with samples): by the error that stays in the layers that read them once their other inputs make good what they can; 'l2' (default without samples) and 'l1': by the size of the weights; 'bn-scale', 'lamp' and 'fpgm': from the weights, too; 'activation-mean', 'apoz' and 'activation-std': from the values on samples; 'random': a baseline.",
       }),
     ),
     reduction: Type.Optional(
