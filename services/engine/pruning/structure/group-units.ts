@@ -1,6 +1,7 @@
 /** From classes of slots to units, members and groups, and to the channels that stay. */
 import type { Node } from '../../ir/index.js';
 import { reportName } from '../../layers/weight-store.js';
+import { looseUnits } from './lone-units.js';
 import type { FrozenChannels, Member, PruningGroup, PruningUnit, UnitKind } from './pruning-structure.js';
 import { rowsOf, type Settlement } from './settle.js';
 import { FIXED } from './slot-classes.js';
@@ -8,16 +9,14 @@ import { type AnalyzedStructure, NO_UNIT, type ValueLayout } from './structure-l
 import type { Carrier, RoleMark, StructureScope } from './structure-scope.js';
 import type { Track } from './track.js';
 
-const LONE_UNIT = 'it is the only one of its kind, and one must stay';
+const ALONE = 'nothing of its kind would be left';
+const ANCHOR = 'it stays so that others of its stream can go, each of which has no equal';
 
 /** The structure that `settlement` leaves free. Classes that nothing computes, as free axes of constants, are no units. */
 export function groupUnits(scope: StructureScope, settlement: Settlement): AnalyzedStructure {
-  const roles = rolesBySlot(scope);
   const produced = new Set(scope.marks.filter(({ role }) => role === 'producer').flatMap(({ slots }) => rootsOf(scope, slots.ids)));
-  const kindsOfUnits = componentsOf(settlement, produced);
-  const usable = kindsOfUnits.filter((parts) => parts.every((part) => part.length > 1));
-  const lone = new Set(kindsOfUnits.filter((parts) => !usable.includes(parts)).flat(2));
-  const members = membersByClass(scope, roles);
+  const { usable, staying } = separate(scope, settlement, componentsOf(settlement, produced));
+  const members = membersByClass(scope, rolesBySlot(scope));
   const unitOf = new Map<number, PruningUnit>();
   const groups = usable.map((parts) => {
     for (const root of parts.flat().sort((a, b) => a - b)) unitOf.set(root, { id: unitOf.size, members: members.get(root) ?? [] });
@@ -26,10 +25,27 @@ export function groupUnits(scope: StructureScope, settlement: Settlement): Analy
   return {
     model: scope.model,
     groups: named(groups),
-    frozen: frozenChannels(scope, (root) => settlement.frozen.get(root) ?? (lone.has(root) ? LONE_UNIT : undefined)),
+    frozen: frozenChannels(scope, (root) => settlement.frozen.get(root) ?? staying.get(root)),
     layouts: layoutsOf(scope, unitOf),
     contractions: scope.contractions,
   };
+}
+
+/** Groups of which something can go, in the order in which the model makes them, and the classes that stay for lack of others. */
+function separate(
+  scope: StructureScope,
+  settlement: Settlement,
+  components: readonly number[][][],
+): { usable: number[][][]; staying: Map<number, string> } {
+  const usable = components.filter((parts) => parts.every((part) => part.length > 1));
+  const lone = components.flatMap((parts) => (parts.length === 1 && parts[0]?.length === 1 ? parts[0] : []));
+  const { groups, anchors } = looseUnits(scope, settlement, { lone, usable });
+  const found = groups.filter((group) => group.length > 1);
+  const free = new Set([...usable.flat(2), ...found.flat()]);
+  const staying = new Map(
+    components.flat(2).flatMap((root) => (free.has(root) ? [] : [[root, anchors.has(root) ? ANCHOR : ALONE] as const])),
+  );
+  return { usable: [...usable, ...found.map((group) => [[...group]])].sort((a, b) => (a[0]?.[0] ?? 0) - (b[0]?.[0] ?? 0)), staying };
 }
 
 function rootsOf(scope: StructureScope, ids: Int32Array): number[] {

@@ -1,5 +1,5 @@
 /** Copies what remains of a constant. */
-import { byteCount, bytesInMemory, dataTypes, elementCount, type Tensor } from '../../ir/index.js';
+import { byteCount, bytesInMemory, type DataType, dataTypes, elementCount, type Tensor } from '../../ir/index.js';
 import { keptRows } from './kept-indices.js';
 import type { UnitTrack } from './structure-layout.js';
 
@@ -16,26 +16,37 @@ export function keptElements(tensor: Tensor, tracks: readonly UnitTrack[], remov
 }
 
 function keepAlong(tensor: Tensor, { axis, rows, dims: trackDims }: UnitTrack, lists: readonly (readonly number[])[]): Tensor {
-  const width = dataTypes[tensor.dataType].bits / 8;
   const dims = tensor.dims.map((size, at) => (at === axis ? (lists[0]?.length ?? 0) : size));
   const inner = elementCount(tensor.dims.slice(axis + 1));
-  const from = tensor.data.read();
-  const to = new Uint8Array(byteCount(tensor.dataType, elementCount(dims)));
+  const bytes = new Uint8Array(byteCount(tensor.dataType, elementCount(dims)));
+  const [from, to] = [wordsOf(tensor.data.read(), tensor.dataType), wordsOf(bytes, tensor.dataType)];
+  const perElement = to.length / elementCount(dims);
   // Rows behind the axis stand in the inner part, element by element.
   const step = rows.some((row) => row > axis) ? 1 : inner;
+  const run = step * perElement;
   const rowAt = rowReader(tensor.dims, rows, trackDims);
   const outer = elementCount(tensor.dims.slice(0, axis));
   const [size, kept] = [tensor.dims[axis] ?? 1, dims[axis] ?? 0];
   for (let before = 0; before < outer; before += 1) {
     for (let behind = 0; behind < inner; behind += step) {
-      const list = lists[rowAt(before, behind, axis)] ?? [];
-      for (const [at, index] of list.entries()) {
-        const source = ((before * size + index) * inner + behind) * width;
-        to.set(from.subarray(source, source + step * width), ((before * kept + at) * inner + behind) * width);
+      const list = lists[rows.length === 0 ? 0 : rowAt(before, behind, axis)] ?? [];
+      for (let at = 0; at < kept; at += 1) {
+        const source = ((before * size + (list[at] ?? 0)) * inner + behind) * perElement;
+        const target = ((before * kept + at) * inner + behind) * perElement;
+        if (run === 1) to[target] = from[source] ?? 0;
+        else to.set(from.subarray(source, source + run), target);
       }
     }
   }
-  return { ...tensor, dims, data: bytesInMemory(to) };
+  return { ...tensor, dims, data: bytesInMemory(bytes) };
+}
+
+/** The bytes in words of at most 4 bytes, whatever they mean: as floats, some patterns of bits would not survive. */
+function wordsOf(bytes: Uint8Array, dataType: DataType): Uint8Array | Uint16Array | Uint32Array {
+  const width = Math.min(4, dataTypes[dataType].bits / 8);
+  const { buffer, byteOffset, byteLength } = bytes.byteOffset % width === 0 ? bytes : bytes.slice();
+  if (width === 4) return new Uint32Array(buffer, byteOffset, byteLength / 4);
+  return width === 2 ? new Uint16Array(buffer, byteOffset, byteLength / 2) : bytes;
 }
 
 /** Number of the row at a place before and behind the axis: positions of the rows in the order of the track, the last fastest. */

@@ -2,6 +2,7 @@
 import { bytesInMemory, dataTypes, elementCount, float32Tensor, type Model, type Tensor } from '../../ir/index.js';
 import { keptRows, removedIds } from './kept-indices.js';
 import type { Member, PruningUnit } from './pruning-structure.js';
+import { maskStates } from './state-adapters.js';
 import type { AnalyzedStructure } from './structure-layout.js';
 import { SurgeryScope } from './surgery-scope.js';
 
@@ -26,6 +27,7 @@ export function maskUnits(model: Model, structure: AnalyzedStructure, units: Ite
     if (constant) scope.store.replace(constant, withZeros(constant.tensor, members));
   }
   for (const { node, index, axis } of structure.contractions) maskInput(scope, { node, index, axis });
+  maskStates(structure, scope);
 }
 
 function withZeros(tensor: Tensor, members: readonly Member[]): Tensor {

@@ -7,6 +7,7 @@ import { cutConstants } from './cut-constants.js';
 import { removedIds } from './kept-indices.js';
 import type { PruningUnit, Survivors } from './pruning-structure.js';
 import { adjustNode } from './rules/node-adjusters.js';
+import { keepInterface } from './state-adapters.js';
 import type { AnalyzedStructure, ValueLayout } from './structure-layout.js';
 import { SurgeryScope } from './surgery-scope.js';
 
@@ -28,6 +29,7 @@ export function removeUnits(model: Model, structure: AnalyzedStructure, units: I
   // Adjusters read the constants as they were.
   for (const graph of graphsWithin(model.graph)) for (const node of [...graph.nodes]) adjustNode(node, scope);
   const survivors = cutConstants(structure, scope);
+  keepInterface(structure, scope);
   for (const layout of structure.layouts) if (!layout.constant) restate(layout, scope);
   return { survivors, nodes };
 }
@@ -36,7 +38,7 @@ export function removeUnits(model: Model, structure: AnalyzedStructure, units: I
 function restate(layout: ValueLayout, scope: SurgeryScope): void {
   const value = scope.twins.value(layout.value);
   const { type } = value;
-  if (type?.kind !== 'tensor' || !type.shape) return;
+  if (type?.kind !== 'tensor' || !type.shape || scope.isInterface(value)) return;
   const changed = new Map(scope.changedAxes(layout).map(({ axis, after }) => [axis, after] as const));
   if (changed.size > 0) value.type = { ...type, shape: type.shape.map((size, axis) => changed.get(axis) ?? size) };
 }

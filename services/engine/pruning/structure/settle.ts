@@ -18,6 +18,8 @@ export function rowsOf({ axis, rows, slots }: Track): Int32Array[] {
 export interface Settlement {
   /** Reason by class that stays. */
   readonly frozen: ReadonlyMap<number, string>;
+  /** Every axis that something could go from. */
+  readonly tracks: readonly Track[];
   /** What each class that can go occurs in, as a key: classes with one key are alike. */
   readonly atoms: ReadonlyMap<number, string>;
   /** Keys whose classes must go in equal numbers. */
@@ -35,7 +37,7 @@ export function settle(scope: StructureScope): Settlement {
     const atoms = atomsOf(scope, tracks, frozen);
     const bound = tracks.filter(({ rows }) => rows.length > 0);
     const bad = bound.find((track) => !isBalanced(scope, track, atoms));
-    if (!bad) return { frozen, atoms, ties: bound.map((track) => keysOf(scope, track, atoms)) };
+    if (!bad) return { frozen, tracks, atoms, ties: bound.map((track) => keysOf(scope, track, atoms)) };
     for (const axis of bad.rows) scope.uniteAlong(bad.slots, axis);
   }
 }

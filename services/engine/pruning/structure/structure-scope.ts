@@ -136,10 +136,11 @@ export class StructureScope {
     return own;
   }
 
-  carrier(value: Value): Carrier | undefined {
+  /** The carrier of a value; undefined when its sizes are neither known nor `inferred`. */
+  carrier(value: Value, inferred?: readonly number[]): Carrier | undefined {
     const known = this.carriers.get(value);
     if (known) return known;
-    const dims = this.dims(value);
+    const dims = this.dims(value) ?? inferred;
     if (!dims) return undefined;
     const made = carrierOf(value, dims, undefined);
     this.carriers.set(value, made);
@@ -163,9 +164,12 @@ export class StructureScope {
     return this.tracks(carrier).find((track) => track.axis === axis);
   }
 
-  /** Gives the output of a node its slots. Sizes that do not fit what was observed freeze them. */
-  set(value: Value | null | undefined, tracks: readonly Track[]): void {
-    const carrier = value ? this.carrier(value) : undefined;
+  /**
+   * Gives the output of a node its slots. Sizes that do not fit what was observed freeze them. `dims`: what follows from the operands,
+   * for a value that was not observed.
+   */
+  set(value: Value | null | undefined, tracks: readonly Track[], dims?: readonly number[]): void {
+    const carrier = value ? this.carrier(value, dims) : undefined;
     for (const track of tracks) {
       const fits = carrier && axesOf(track).every((axis) => track.slots.dims[axis] === carrier.dims[axis]);
       if (!fits && value) this.freeze(track.slots, `the shape of "${value.name}" is not known`);

@@ -19,8 +19,6 @@ export interface CutAxis {
 export class SurgeryScope implements SizeView {
   readonly store: WeightStore;
   readonly twins: Counterparts;
-  /** Of the model before the surgery. */
-  readonly facts: ModelFacts;
   private readonly layouts = new Map<Value, ValueLayout>();
   private readonly readings = new Map<Node, Map<number, ValueLayout>>();
 
@@ -31,8 +29,6 @@ export class SurgeryScope implements SizeView {
   ) {
     this.store = new WeightStore(model);
     this.twins = counterparts(structure.model, model);
-    this.facts = new ModelFacts(model);
-    this.facts.refresh();
     for (const layout of structure.layouts) {
       if (!layout.use) this.layouts.set(this.twins.value(layout.value), layout);
       else {
@@ -43,8 +39,25 @@ export class SurgeryScope implements SizeView {
     }
   }
 
+  private known: ModelFacts | undefined;
+
+  /** Of the model when they were first asked for; sizes that surgery changes are not asked of them. */
+  get facts(): ModelFacts {
+    if (!this.known) {
+      this.known = new ModelFacts(this.model);
+      this.known.refresh();
+    }
+    return this.known;
+  }
+
   constant(value: Value | null | undefined): Tensor | undefined {
     return this.store.constant(value)?.tensor;
+  }
+
+  /** True for what a caller feeds or gets. */
+  isInterface(value: Value): boolean {
+    const { graph } = this.model;
+    return graph.isInput(value) || graph.isOutput(value);
   }
 
   rank(value: Value): number | undefined {

@@ -96,7 +96,7 @@ export const gather: StructureRule = (node, scope) => {
     return;
   }
   const axis = axisAttribute(node, 0, data.dims.length);
-  if (data.constant) for (const other of data.dims.keys()) if (other !== axis) scope.single(data, other);
+  if (data.isPliant) for (const other of data.dims.keys()) if (other !== axis) scope.single(data, other);
   const chosen = scope.constant(node.inputs[1]) ? scope.facts.integers(node.inputs[1]) : undefined;
   if (!chosen || indices.dims.length > 1) scope.pin(data, `${titleOf(node)} looks up any of them`, [axis]);
   scope.pin(indices, `${titleOf(node)} reads them as indices`);

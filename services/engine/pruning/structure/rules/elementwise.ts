@@ -27,23 +27,27 @@ export const elementwise: StructureRule = (node, scope) => {
     rank,
     carriers.filter((carrier) => !isScalar(carrier)).map((carrier) => trailing(carrier, rank)),
   );
-  for (const output of node.outputs) scope.set(output, tracks);
+  const dims = Array.from({ length: rank }, (_, axis) => Math.max(...carriers.map((carrier) => carrier.dims.at(axis - rank) ?? 1)));
+  for (const output of node.outputs) scope.set(output, tracks, dims);
 };
 
 /** The first input keeps its slots, the others are single numbers or settings. */
-export const passing: StructureRule = (node, scope) => {
+function pass(node: Node, scope: StructureScope, keepsShape: boolean): void {
   const carrier = scope.input(node, 0);
   for (const index of node.inputs.keys()) if (index > 0) scope.pin(scope.parameter(node, index), `${titleOf(node)} reads them as settings`);
-  if (carrier) for (const output of node.outputs) scope.set(output, scope.tracks(carrier));
-};
+  if (!carrier) return;
+  for (const output of node.outputs) scope.set(output, scope.tracks(carrier), keepsShape ? carrier.dims : undefined);
+}
 
-/** As `passing`, but along these axes the elements depend on each other. */
+export const passing: StructureRule = (node, scope) => pass(node, scope, true);
+
+/** Along these axes, null for any, the elements depend on each other; the others pass. */
 export function passingExcept(axesOf: (node: Node, rank: number) => readonly number[] | null, what: string): StructureRule {
   return (node, scope) => {
     const carrier = scope.input(node, 0);
     const axes = carrier && axesOf(node, carrier.dims.length);
     if (axes) scope.pin(carrier, `${titleOf(node)} ${what}`, axes);
     else scope.barrier(node, `${titleOf(node)} ${what}`);
-    passing(node, scope);
+    pass(node, scope, false);
   };
 }

@@ -22,7 +22,9 @@ export const transpose: StructureRule = (node, scope) => {
 
 /** Reshape, Flatten, Squeeze and Unsqueeze: the same elements in the same order. */
 function toShape(node: Node, scope: StructureScope, carrier: Carrier, dims: readonly number[] | undefined): void {
-  const moved = dims && elementCount(dims) === elementCount(carrier.dims) ? dims : undefined;
+  const count = elementCount(carrier.dims);
+  const moved = dims && count > 0 && elementCount(dims) === count ? dims : undefined;
+  scope.set(node.outputs[0], [], moved);
   for (const track of scope.tracks(carrier)) {
     const result: Track | null = moved ? reshapedTrack(scope, track, carrier.dims, moved) : null;
     if (result) scope.set(node.outputs[0], [result]);

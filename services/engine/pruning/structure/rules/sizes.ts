@@ -10,6 +10,9 @@ import type { StructureRule } from './rule.js';
 /** Operands that are shapes: their rules see to them. Inputs by operator. */
 const shapeOperands: Readonly<Record<string, number>> = { Reshape: 1, Expand: 1, ConstantOfShape: 0, Resize: 3 };
 
+/** Of a vector of sizes they tell how many there are, not which. */
+const countingRank: ReadonlySet<string> = new Set(['Shape', 'Size']);
+
 /** Sizes that are computed with, and not only copied into another shape, must stay. */
 export const shape: StructureRule = (node, scope) => {
   const [sizes] = node.outputs;
@@ -25,7 +28,8 @@ function pinComputedSizes(sizes: Value, scope: StructureScope): void {
     const { carriers, readings } = sizeReaders(value);
     pending.push(...carriers);
     for (const reading of readings) {
-      if (reading.node.domain === '' && shapeOperands[reading.node.opType] === reading.index) continue;
+      const { opType, domain } = reading.node;
+      if (domain === '' && (shapeOperands[opType] === reading.index || countingRank.has(opType))) continue;
       pinTokens(scope, value, `${titleOf(reading.node)} computes with their number`);
     }
     if (scope.isReturned(value)) pinTokens(scope, value, `"${value.name}", their number, is returned`);
