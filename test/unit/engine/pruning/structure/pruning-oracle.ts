@@ -11,18 +11,12 @@ import { removeUnits, type Surgery } from '../../../../../services/engine/prunin
 import type { AnalyzedStructure } from '../../../../../services/engine/pruning/structure/structure-layout.js';
 import { observeShapes } from '../../../../../services/engine/runtime/observe-shapes.js';
 import { createOrtRuntime } from '../../../../../services/engine/runtime/ort-session.js';
-import { weights } from '../../../../support/build-model.js';
 
 const scratch = mkdtempSync(join(tmpdir(), 'lathe-pruning-'));
 export const runtime = createOrtRuntime({ scratch, threads: 1 });
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 export type Feeds = ReadonlyMap<string, Tensor>;
-
-/** Feeds of these sizes, in [-1, 1]. */
-function feedsOf(sizes: Readonly<Record<string, readonly number[]>>): Feeds {
-  return new Map(Object.entries(sizes).map(([name, dims], at) => [name, weights(dims, at + 11)]));
-}
 
 export async function analyzed(model: Model, feeds: Feeds): Promise<AnalyzedStructure> {
   return analyzeStructure(model, (await observeShapes(runtime, { model, feeds })).shapes);
