@@ -15,7 +15,8 @@ describe('the worker with the real engine', () => {
   beforeAll(async () => {
     world = await JobWorld.open('postgres', { LATHE_JOB_LEASE_MS: '20000' });
     worker = await startWorker(world.config, { log: { info: () => undefined, warn: (fields) => trouble.push(fields) } });
-  });
+    // A database, and a process that loads the engine from source.
+  }, 120_000);
   afterAll(async () => {
     await worker.close();
     await world.close();
