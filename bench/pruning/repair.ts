@@ -1,4 +1,5 @@
 /** Must show 4: accuracy after repair without labels, over four disjoint sets of 1,000 images, and what of the loss of plain pruning comes back. */
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { float32Array, writeNpz } from '../../test/support/write-npz.js';
 import { testFile } from '../quantization/sample-files.js';
@@ -23,7 +24,9 @@ const variants: Readonly<Record<string, Partial<PruningStep>>> = {
 async function imagesFile(bench: Workbench, subject: Subject, { first, count }: { first: number; count: number }): Promise<string> {
   const { dims, values } = subject.calibration(first + count);
   const size = dims.reduce((product, dim) => product * dim, 1);
-  const path = join(bench.folder, 'samples', `${subject.name}.train${first}-${first + count}.npz`);
+  const folder = join(bench.folder, 'samples');
+  mkdirSync(folder, { recursive: true });
+  const path = join(folder, `${subject.name}.train${first}-${first + count}.npz`);
   await writeNpz(path, { [subject.input]: float32Array([count, ...dims], values.slice(first * size, (first + count) * size)) });
   return path;
 }
