@@ -9,3 +9,4 @@ export {
   type TensorStatistics,
 } from './calibrate.js';
 export type { CalibrationOptions, RangeMethod } from './options.js';
+export { strideFor } from './reading-plan.js';

@@ -79,7 +79,12 @@ function reductionsOf(
 
 function valuesOf({ opset }: ReadingRequest, size: number, limit: number): Pick<TensorReading, 'isWhole' | 'stride'> {
   if (size <= limit || opset < STRIDED_OPSET_MIN) return { isWhole: true };
-  return { isWhole: false, stride: STRIDES.find((stride) => size <= stride * limit) ?? STRIDE_MAX };
+  return { isWhole: false, stride: strideFor(size, limit) };
+}
+
+/** A stride that leaves about `limit` of `size` values, spread over all of them. */
+export function strideFor(size: number, limit: number): number {
+  return STRIDES.find((stride) => size <= stride * limit) ?? STRIDE_MAX;
 }
 
 /** The largest limit with sum min(size, limit) <= total: small tensors leave their share to large ones. */

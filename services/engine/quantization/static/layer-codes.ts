@@ -41,9 +41,8 @@ export interface LayerRows {
 
 export type Layer = ConvLayer | DenseLayer;
 
-/** Rows of `layer`; alpha of Gemm is part of them. */
-export function layerRows(layer: Layer): LayerRows {
-  const values = float32Values(layer.weight.tensor);
+/** Rows of `layer`, or of other values in the layout of its weight; alpha of Gemm is part of them. */
+export function layerRows(layer: Layer, values = float32Values(layer.weight.tensor)): LayerRows {
   if (layer.kind === 'conv')
     return { values: convolutionOrder(values, layer.weight.tensor.dims), channels: layer.channels, depth: layer.depth };
   const { channels, depth, alpha, reductionAxis } = layer;
@@ -107,7 +106,7 @@ export function quantizeLayer(layer: Layer, input: { readonly scale: number }, h
  * A statistic of the channels of the input, spread over the products of one row in kernel order: [...kernel, inputs of the group], one
  * block after the other for the groups. Undefined when the channels are not those that the weights expect.
  */
-function perProduct(layer: Layer, perChannel: Float64Array): Float64Array | undefined {
+export function perProduct(layer: Layer, perChannel: Float64Array): Float64Array | undefined {
   if (layer.kind === 'dense') return perChannel.length === layer.depth ? perChannel : undefined;
   const inputs = layer.weight.tensor.dims[1] ?? 0;
   if (inputs * layer.group !== perChannel.length) return undefined;

@@ -1,13 +1,9 @@
 /** What the report tells of each layer: ranges, weights, noise, times, and whether its answer depends on the processor. */
-import { FidelityAccumulator } from '../../evaluation/fidelity.js';
-import { localSensitivity } from '../../evaluation/layer-sensitivity.js';
-import { openSwitchable } from '../../evaluation/switchable-model.js';
-import { cloneModel } from '../../ir/clone-model.js';
-import { float32Values, type Model, type Tensor } from '../../ir/index.js';
-import type { LayerReport, MethodContext, SampleRun, ValueHistogram } from '../../method.js';
+import { float32Values, type Model } from '../../ir/index.js';
+import type { LayerReport, MethodContext, ValueHistogram } from '../../method.js';
 import { saturationReport } from '../saturation-report.js';
 import type { IntegerUnit } from './integer-units.js';
-import { layerSites } from './layer-sites.js';
+import { type LayerNoise, layerNoise } from './layer-noise.js';
 import type { ObservedTensors } from './observed-tensors.js';
 import type { QuantizedParts } from './static-candidate.js';
 import type { UnitPlacement } from './unit-placement.js';
@@ -25,10 +21,6 @@ export interface LayerReportRequest {
   readonly placement: UnitPlacement;
 }
 
-/** Enough for one decimal of a signal to noise ratio over the elements of a layer. */
-const SAMPLES = 4;
-/** Noise of single layers costs a run for each: what takes longer in all is left out of the report. */
-const LOCAL_NOISE_MS_MAX = 600;
 const HISTOGRAM_BINS = 64;
 /** Larger models are reported without noise per layer: every layer costs a run, every output memory. */
 const LAYERS_MAX = 200;
@@ -36,7 +28,10 @@ const LAYERS_MAX = 200;
 export async function layerReports(request: LayerReportRequest, context: MethodContext): Promise<LayerReport[]> {
   const layers = request.units.filter(({ layer }) => layer !== null);
   if (layers.length === 0) return [];
-  const noise = layers.length <= LAYERS_MAX ? await measuredNoise({ ...request, units: layers }, context) : new Map<string, Noise>();
+  const noise =
+    layers.length <= LAYERS_MAX
+      ? await layerNoise({ ...request, units: layers, sizes: request.observed.sizes }, context)
+      : new Map<string, LayerNoise>();
   const bounds = new Map(saturationReport(request.quantized).products.map(({ node, pair_bound }) => [node, pair_bound] as const));
   return layers.map((unit) => ({ ...described(unit, request), ...noise.get(unit.name), ...optional('pair_bound', bounds.get(unit.name)) }));
 }
@@ -84,94 +79,4 @@ function coarser({ low, high, counts }: ValueHistogram): ValueHistogram {
   const bins = Math.ceil(counts.length / merged);
   const sums = Array.from({ length: bins }, (_, bin) => counts.slice(bin * merged, (bin + 1) * merged).reduce((a, b) => a + b, 0));
   return { low, high: low + ((high - low) * bins * merged) / counts.length, counts: sums };
-}
-
-type Noise = Pick<LayerReport, 'sqnr_db' | 'cosine' | 'sqnr_local_db'>;
-
-/** Noise of each layer alone, and with everything before it quantized, on a few samples. */
-async function measuredNoise(request: LayerReportRequest, context: MethodContext): Promise<Map<string, Noise>> {
-  const { noise: accumulated, runMs } = await accumulatedNoise(request, context);
-  const samples = Math.min(SAMPLES, Math.floor(LOCAL_NOISE_MS_MAX / (runMs * request.units.length)));
-  const local = samples > 0 ? await localNoise(request, samples, context) : new Map<string, number>();
-  return new Map(
-    request.units.map(({ name }) => [name, { ...optional('sqnr_local_db', local.get(name)), ...accumulated.get(name) }] as const),
-  );
-}
-
-async function localNoise(
-  { float, units, parts }: LayerReportRequest,
-  limit: number,
-  context: MethodContext,
-): Promise<Map<string, number>> {
-  const { calibration } = context;
-  if (!calibration) return new Map();
-  const sites = layerSites(units, parts);
-  const outputs = new Map(units.map(({ name, output }) => [name, output.name] as const));
-  const switchable = await openSwitchable(float, sites, context, { observe: [...outputs.values()] });
-  try {
-    const quiet = { signal: context.signal, progress: () => undefined };
-    // All outputs of a run are held at once: one sample at a time, whatever the size of the inputs suggests.
-    const source = { ...calibration, sampleBytes: Number.MAX_SAFE_INTEGER };
-    const found = await localSensitivity(switchable, sites, { samples: { source, limit }, context: quiet, outputs });
-    return new Map(found.map(({ site, sqnr_db }) => [site, sqnr_db] as const));
-  } finally {
-    await switchable.close();
-  }
-}
-
-async function accumulatedNoise(
-  { float, observable, units }: LayerReportRequest,
-  context: MethodContext,
-): Promise<{ noise: Map<string, Noise>; runMs: number }> {
-  const names = units.map(({ output }) => output.name);
-  const reference = await context.runtime.open(withOutputs(float, names));
-  const artifact = await context.runtime.open(withOutputs(observable, names)).catch(async (error: unknown) => {
-    await reference.close();
-    throw error;
-  });
-  const sums = new Map(units.map(({ name }) => [name, new FidelityAccumulator()] as const));
-  let runMs = Number.POSITIVE_INFINITY;
-  try {
-    for await (const run of context.calibration?.runs(1, SAMPLES) ?? []) {
-      const before = performance.now();
-      const expected = await reference.run(run.feeds, names);
-      runMs = Math.min(runMs, performance.now() - before);
-      const actual = await artifact.run(run.feeds, names);
-      for (const { name, output } of units) addOutput(sums.get(name), { name: output.name, expected, actual, run });
-    }
-  } finally {
-    await reference.close();
-    await artifact.close();
-  }
-  return { noise: new Map([...sums].map(([name, sum]) => [name, noiseFields(sum)] as const)), runMs };
-}
-
-interface OutputPair {
-  readonly name: string;
-  readonly expected: ReadonlyMap<string, Tensor>;
-  readonly actual: ReadonlyMap<string, Tensor>;
-  readonly run: SampleRun;
-}
-
-function addOutput(sum: FidelityAccumulator | undefined, { name, expected, actual, run }: OutputPair): void {
-  const [before, after] = [expected.get(name), actual.get(name)];
-  if (sum && before && after)
-    sum.add(new Map([[name, before]]), new Map([[name, after]]), { rows: run.rows, sampleCount: run.sampleCount });
-}
-
-function noiseFields(sum: FidelityAccumulator): Noise {
-  const { sqnr_db, cosine } = sum.result('dataset');
-  return { ...(sqnr_db === null ? {} : { sqnr_db }), ...(cosine === null ? {} : { cosine }) };
-}
-
-/** A copy with the named float values of the main graph as further outputs. */
-function withOutputs(model: Model, names: readonly string[]): Model {
-  const copy = cloneModel(model);
-  const wanted = new Set(names);
-  for (const value of copy.graph.nodes.flatMap(({ outputs }) => outputs)) {
-    if (!value || !wanted.has(value.name) || copy.graph.isOutput(value)) continue;
-    value.type ??= { kind: 'tensor', dataType: 'float32', shape: null };
-    copy.graph.outputs.push(value);
-  }
-  return copy;
 }

@@ -1,15 +1,10 @@
-/** Decides by measured kernel times which units compute on codes: the division into float and integer that costs least. */
+/** Divides a model into units that compute on codes and units that compute in float: the least time, and noise at a price. */
 import type { Value } from '../../ir/index.js';
-import type { KernelTime } from '../../runtime/execution-session.js';
-import { profilerOverhead, timesByName } from '../../timing/kernel-times.js';
+import type { ExpectedNoise } from './expected-noise.js';
+import { gatedByItself } from './float-gates.js';
 import type { IntegerUnit } from './integer-units.js';
 import { FlowNetwork } from './minimum-cut.js';
-
-/** Microseconds of a unit in either form. */
-export interface UnitTime {
-  readonly float: number;
-  readonly integer: number;
-}
+import type { ConversionCost, UnitTime } from './unit-times.js';
 
 export interface PlacementRequest {
   readonly units: readonly IntegerUnit[];
@@ -17,120 +12,146 @@ export interface PlacementRequest {
   /** Values of a tensor in one run, by name. */
   readonly sizes: ReadonlyMap<string, number>;
   readonly conversion: ConversionCost;
-  /** True for a tensor that something outside the units reads as float: a float node, or the caller. */
-  isReadAsFloat(value: Value): boolean;
+  readonly noise: ExpectedNoise;
+  /** How many readers a tensor has outside the units: float operators, and the caller. */
+  outsideReaders(value: Value): number;
 }
 
-/** Microseconds of a conversion between float and codes: constant part, and per value. */
-export interface ConversionCost {
-  readonly fixed: number;
-  readonly perValue: number;
+export interface Division {
+  /** On codes. */
+  readonly units: ReadonlySet<IntegerUnit>;
+  /** Of all units, conversions included. */
+  readonly microseconds: number;
+  /** Noise to signal, summed over what is rounded. */
+  readonly noise: number;
 }
 
-/**
- * Minimises  sum of f_u over float units + sum of q_u over integer units + sum over tensors of the conversions that their readers need:
- * one to codes when a float operator's result is read by an integer unit, one to float in the other direction.
- * Each conversion is paid once, however many readers share it, so the energy is submodular and a minimum cut finds the optimum
- * (Kolmogorov and Zabih 2004). Dense layers give float results without a conversion.
- */
-export function cheapestUnits(request: PlacementRequest): Set<IntegerUnit> {
-  const network = new FlowNetwork();
-  const integer = network.vertex();
-  const float = network.vertex();
-  const vertices = new Map(request.units.map((unit) => [unit, network.vertex()] as const));
-  for (const [unit, vertex] of vertices) {
-    const time = request.times.get(unit.name) ?? { float: 0, integer: 0 };
-    network.arc(integer, vertex, time.float);
-    network.arc(vertex, float, time.integer);
-  }
-  const producers = new Map(request.units.map((unit) => [unit.output, unit] as const));
-  for (const value of new Set(request.units.flatMap(({ inputs, output }) => [...inputs, output]))) {
-    const readers = request.units.filter((unit) => unit.inputs.includes(value)).flatMap((unit) => vertices.get(unit) ?? []);
-    const producer = producers.get(value);
-    const made = producer && vertices.get(producer);
-    const cost = request.conversion.fixed + request.conversion.perValue * (request.sizes.get(value.name) ?? 0);
-    addConversionToCodes(network, { readers, producer: made ?? float, cost });
-    if (made === undefined || producer?.layer?.kind === 'dense') continue;
-    addConversionToFloat(network, { readers: request.isReadAsFloat(value) ? [...readers, float] : readers, producer: made, cost });
-  }
-  const chosen = network.cut(integer, float);
-  return new Set(request.units.filter((unit) => chosen.has(vertices.get(unit) ?? -1)));
-}
-
-interface Conversion {
-  readonly readers: readonly number[];
-  readonly producer: number;
-  readonly cost: number;
+/** A tensor between units. */
+interface Border {
+  readonly readers: readonly IntegerUnit[];
+  readonly producer: IntegerUnit | undefined;
+  /** Float operators outside the units, and the caller. */
+  readonly outside: number;
+  /** Microseconds of converting it. */
+  readonly conversion: number;
+  readonly noise: number;
 }
 
 const FORBIDDEN = 1e15;
 
-/** Paid once when any reader is integer and the producer is float. */
-function addConversionToCodes(network: FlowNetwork, { readers, producer, cost }: Conversion): void {
-  if (readers.length === 0) return;
-  const any = network.vertex();
-  for (const reader of readers) network.arc(reader, any, FORBIDDEN);
-  network.arc(any, producer, cost);
-}
+/**
+ * Minimises  sum of f_u over float units + sum of q_u over integer units + sum over tensors of the conversions that their readers need:
+ * one to codes when a float operator's result is read by integer units, one to float for each float reader of what an integer unit
+ * makes (the runtime gives each its own); plus `price` times the noise of what is rounded: the weights of integer units, and every
+ * tensor that an integer unit reads or makes, once. The energy is submodular, so that a minimum cut finds the optimum (Kolmogorov and
+ * Zabih 2004). Dense layers give float results without a conversion, and the gate of x Sigmoid(x) shares that of the product.
+ */
+export class Placement {
+  private readonly borders: readonly Border[];
 
-/** Paid once when the producer is integer and any reader is float. */
-function addConversionToFloat(network: FlowNetwork, { readers, producer, cost }: Conversion): void {
-  if (readers.length === 0) return;
-  const all = network.vertex();
-  network.arc(producer, all, cost);
-  for (const reader of readers) network.arc(all, reader, FORBIDDEN);
-}
-
-/** Times of each unit, from a profile of the float model and one of the model with all units on codes. */
-export function unitTimes(
-  units: readonly IntegerUnit[],
-  floatTimes: readonly KernelTime[],
-  integerTimes: readonly KernelTime[],
-): Map<string, UnitTime> {
-  const float = timesByName(floatTimes);
-  const integer = timesByName(integerTimes);
-  return new Map(
-    units.map((unit) => [unit.name, { float: sumOf(float, floatNames(unit)), integer: sumOf(integer, integerNames(unit)) }] as const),
-  );
-}
-
-function sumOf(times: ReadonlyMap<string, number>, names: ReadonlySet<string>): number {
-  let sum = 0;
-  for (const name of names) sum += times.get(name) ?? 0;
-  return sum;
-}
-
-/** Names under which the float form of a unit may appear: its nodes, and the values they make, after which blocked kernels are named. */
-function floatNames({ node, layer, activation, output }: IntegerUnit): Set<string> {
-  const add = layer?.kind === 'dense' ? (layer.bias?.add ?? null) : null;
-  const nodes = [node, add, activation].filter((each) => each !== null);
-  return new Set([...nodes.flatMap((each) => [each.name, ...each.outputs.flatMap((value) => (value ? [value.name] : []))]), output.name]);
-}
-
-/** The integer form keeps the name of the node; a float result is followed by the activation it could not absorb. */
-function integerNames({ node, activation }: IntegerUnit): Set<string> {
-  return new Set(activation ? [node.name, activation.name] : [node.name]);
-}
-
-/** Least squares would need more conversions than a small model has: the mean time per value over all conversions seen. */
-export function conversionCost(times: readonly KernelTime[], sizes: ReadonlyMap<string, number>): ConversionCost {
-  const overhead = times.length > 0 ? profilerOverhead(times) - 1 : 0;
-  let values = 0;
-  let microseconds = 0;
-  for (const [name, size] of sizes) {
-    const kernel = times.find(({ node, opType }) => opType === 'QuantizeLinear' && node === `${name}_quantized`);
-    if (!kernel) continue;
-    values += size;
-    microseconds += Math.max(0, kernel.microseconds - overhead);
+  constructor(private readonly request: PlacementRequest) {
+    const { units, sizes, conversion, noise } = request;
+    const producers = new Map(units.map((unit) => [unit.output, unit] as const));
+    const readers = new Map<Value, IntegerUnit[]>();
+    for (const unit of units) for (const value of new Set(unit.inputs)) readers.set(value, [...(readers.get(value) ?? []), unit]);
+    this.borders = [...new Set([...readers.keys(), ...producers.keys()])].map((value) => ({
+      readers: readers.get(value) ?? [],
+      producer: producers.get(value),
+      outside: request.outsideReaders(value),
+      conversion: conversion.fixed + conversion.perValue * (sizes.get(value.name) ?? 0),
+      noise: noise.tensors.get(value.name) ?? 0,
+    }));
   }
-  const perValue = values > 0 ? Math.max(microseconds / values, PER_VALUE_MIN) : PER_VALUE_TYPICAL;
-  return { fixed: FIXED, perValue: perValue * LAYOUT_FACTOR };
+
+  /** The optimum where noise costs `price` microseconds per unit. */
+  cheapest(price = 0): Division {
+    const network = new FlowNetwork();
+    const [integer, float] = [network.vertex(), network.vertex()];
+    const vertices = new Map(this.request.units.map((unit) => [unit, network.vertex()] as const));
+    for (const [unit, vertex] of vertices) {
+      const time = this.time(unit);
+      network.arc(integer, vertex, time.float);
+      network.arc(vertex, float, time.integer + price * this.weightNoise(unit));
+    }
+    for (const border of this.borders) {
+      const readers = border.readers.flatMap((unit) => vertices.get(unit) ?? []);
+      const made = border.producer && vertices.get(border.producer);
+      if (readers.length > 0) joinAny(network, { members: readers, to: made ?? float, cost: border.conversion });
+      if (made !== undefined && !givesFloat(border.producer)) {
+        network.arc(made, float, border.outside * border.conversion);
+        for (const reader of converting(border)) network.arc(made, vertices.get(reader) ?? float, border.conversion);
+      }
+      if (price * border.noise > 0)
+        joinAny(network, { members: made === undefined ? readers : [...readers, made], to: float, cost: price * border.noise });
+    }
+    const side = network.cut(integer, float);
+    return this.priced(new Set(this.request.units.filter((unit) => side.has(vertices.get(unit) ?? -1))));
+  }
+
+  /** The least noise for which the units take no longer than `microseconds`, at any single price; the cheapest when nothing fits. */
+  quietest(microseconds: number): Division {
+    let best = this.cheapest();
+    if (best.noise === 0) return best;
+    /** Prices around that at which all noise is worth all time, as powers of two. */
+    const unit = microseconds / best.noise;
+    let [low, high] = [-PRICE_RANGE, PRICE_RANGE];
+    for (let step = 0; step < PRICE_STEPS; step += 1) {
+      const middle = (low + high) / 2;
+      const division = this.cheapest(unit * 2 ** middle);
+      if (division.microseconds <= microseconds) [best, low] = [division, middle];
+      else high = middle;
+    }
+    return best;
+  }
+
+  /** Microseconds of all units in float. */
+  get floatTime(): number {
+    return this.priced(new Set()).microseconds;
+  }
+
+  private time(unit: IntegerUnit): UnitTime {
+    return this.request.times.get(unit.name) ?? { float: 0, integer: 0 };
+  }
+
+  private weightNoise({ name }: IntegerUnit): number {
+    return this.request.noise.weights.get(name) ?? 0;
+  }
+
+  private priced(chosen: ReadonlySet<IntegerUnit>): Division {
+    let [microseconds, noise] = [0, 0];
+    for (const unit of this.request.units) {
+      const { float, integer } = this.time(unit);
+      microseconds += chosen.has(unit) ? integer : float;
+      if (chosen.has(unit)) noise += this.weightNoise(unit);
+    }
+    for (const border of this.borders) {
+      const isMade = border.producer !== undefined && chosen.has(border.producer);
+      const isRead = border.readers.some((reader) => chosen.has(reader));
+      if (isRead && !isMade) microseconds += border.conversion;
+      if (isMade && !givesFloat(border.producer))
+        microseconds += border.conversion * (border.outside + converting(border).filter((reader) => !chosen.has(reader)).length);
+      if (isRead || isMade) noise += border.noise;
+    }
+    return { units: chosen, microseconds, noise };
+  }
 }
 
-/** Microseconds: calling one more kernel. */
-const FIXED = 2;
-/** Microseconds per value where nothing was seen (AVX2, two cores). */
-const PER_VALUE_TYPICAL = 0.0005;
-const PER_VALUE_MIN = 0.0001;
-/** At the border the layout changes, too: codes lie channels last, float channels in blocks. */
-const LAYOUT_FACTOR = 2;
+const PRICE_RANGE = 12;
+const PRICE_STEPS = 9;
+
+function givesFloat(producer: IntegerUnit | undefined): boolean {
+  return producer?.layer?.kind === 'dense';
+}
+
+/** Readers that would have a conversion to float of their own. */
+function converting({ readers }: Border): IntegerUnit[] {
+  const gates = new Set(readers.map(({ node }) => gatedByItself(node)?.gate));
+  return readers.filter(({ node }) => !gates.has(node));
+}
+
+/** `cost` is paid once when any of `members` is on the integer side and `to` is not. */
+function joinAny(network: FlowNetwork, { members, to, cost }: { members: readonly number[]; to: number; cost: number }): void {
+  const any = network.vertex();
+  for (const member of members) network.arc(member, any, FORBIDDEN);
+  network.arc(any, to, cost);
+}

@@ -5,6 +5,7 @@ import { nameMatcher } from '../../layers/name-patterns.js';
 import { reportName, WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext } from '../../method.js';
 import type { ActivationParameters } from './activation-parameters.js';
+import { fuseFloatGates } from './float-gates.js';
 import { guardFloatWeights } from './float-weight-guard.js';
 import { type IntegerForm, integerForm } from './integer-form.js';
 import { findUnits, type IntegerUnit, type UnitSearch } from './integer-units.js';
@@ -91,6 +92,7 @@ export function writeUnits(
   const units = writableUnits(searchUnits(model, options, store).units, parts).filter(({ name }) => names.has(name));
   const form = integerForm(model.graph, units, parts.ranks);
   emitQdq(model, store, { form, ...parts });
+  fuseFloatGates(model, store);
   guardFloatWeights(model.graph, store);
   if (options.format === 'qoperator') useIntegerOperators(model, store, form);
   for (const { layer } of form.units) {

@@ -56,7 +56,11 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
   const sequential = { model, units: form.units, options, parts: rounded, samples };
   const parts = options.bias_correction === 'sequential' ? { ...rounded, codes: await correctSequentially(sequential, context) } : rounded;
   context.progress(0.7, 'times of the operators');
-  const placement = await placeUnits(model, { units: form.units, options, parts, sizes: observed.sizes }, context);
+  const placement = await placeUnits(
+    model,
+    { units: form.units, options, parts, sizes: observed.sizes, statistics: observed.statistics },
+    context,
+  );
   const bounded = await boundLoss({ model, units: form.units, names: placement.names, options, parts }, context);
   const float = cloneModel(model);
   const written = writeUnits(model, bounded.names, { options, parts });

@@ -1,13 +1,17 @@
 /** Chooses the units that compute on codes by measuring on this machine, and proves the choice on the whole model. */
+import type { TensorStatistics } from '../../calibration/index.js';
+import { modelFidelity } from '../../evaluation/model-fidelity.js';
 import type { Graph, Model, Value } from '../../ir/index.js';
 import type { MethodContext } from '../../method.js';
 import { sampleFeeds } from '../../timing/observed-activations.js';
 import { runsOnTarget } from '../../timing/target-machine.js';
 import { timeAlternatives } from '../../timing/whole-model-timing.js';
+import { expectedNoise } from './expected-noise.js';
 import type { IntegerUnit } from './integer-units.js';
 import type { StaticInt8Options } from './options.js';
-import { cheapestUnits, conversionCost, type UnitTime, unitTimes } from './placement.js';
+import { type Division, Placement } from './placement.js';
 import { candidate, type QuantizedParts } from './static-candidate.js';
+import { conversionCost, type UnitTime, unitTimes } from './unit-times.js';
 
 export interface UnitPlacement {
   /** Names of the units that compute on codes. */
@@ -24,6 +28,7 @@ export interface PlacementInput {
   readonly parts: QuantizedParts;
   /** Values of a tensor in one run, by name. */
   readonly sizes: ReadonlyMap<string, number>;
+  readonly statistics: ReadonlyMap<string, TensorStatistics>;
 }
 
 const PROFILE_BUDGET_MS = 300;
@@ -41,15 +46,16 @@ export async function placeUnits(model: Model, input: PlacementInput, context: M
   const profiles = await profilePair(model, everything, context);
   if (!profiles) return untimed('not timed (no inputs are known that the model runs with)');
   const times = unitTimes(input.units, ...profiles);
-  const chosen = cheapestUnits({
+  const placement = new Placement({
     units: input.units,
     times,
     sizes: input.sizes,
     conversion: conversionCost(profiles[1], input.sizes),
-    isReadAsFloat: (value) => isReadAsFloat(model.graph, value, input.units),
+    noise: expectedNoise(input),
+    outsideReaders: (value) => outsideReaders(model.graph, value, input.units),
   });
-  const names = new Set([...chosen].map(({ name }) => name));
-  return { times, ...(await provenChoice(model, { input, everything, names, all }, context)) };
+  const trials = await trialsOf(model, { input, placement, everything }, context);
+  return { times, ...(await provenChoice(model, trials, context)) };
 }
 
 async function profilePair(model: Model, everything: Model, context: MethodContext) {
@@ -63,27 +69,67 @@ async function profilePair(model: Model, everything: Model, context: MethodConte
   return undefined;
 }
 
-function isReadAsFloat(graph: Graph, value: Value, units: readonly IntegerUnit[]): boolean {
+function outsideReaders(graph: Graph, value: Value, units: readonly IntegerUnit[]): number {
   const readers = new Set(units.filter(({ inputs }) => inputs.includes(value)).map(({ node }) => node));
-  return graph.isOutput(value) || value.consumers.some((reader) => !readers.has(reader));
+  return value.consumers.filter((reader) => !readers.has(reader)).length + Number(graph.isOutput(value));
 }
 
-interface Choice {
-  readonly input: PlacementInput;
-  readonly everything: Model;
+interface Trial {
   readonly names: ReadonlySet<string>;
-  readonly all: ReadonlySet<string>;
+  readonly built: Model;
+  /** To follow the times. */
+  readonly remark: string;
 }
 
-/** The fastest of: the division that the kernel times suggest, all units on codes, none. */
-async function provenChoice(
+/** Signal to noise ratio of the outputs, in dB, from which nothing is given up for less noise: classes and boxes stay what they are. */
+const QUIET_DB = 25;
+/** Runs that tell whether a model answers well. */
+const NOISE_SAMPLES = 4;
+/** Share of the time gained that is given up for less noise. */
+const SHARE_FOR_QUIET = 0.4;
+
+/**
+ * The fastest division that the kernel times suggest, and all units on codes. When the fastest one answers badly, the one with the
+ * least noise that still gains most of the time instead.
+ */
+async function trialsOf(
   model: Model,
-  { input, everything, names, all }: Choice,
+  { input, placement, everything }: { readonly input: PlacementInput; readonly placement: Placement; readonly everything: Model },
   context: MethodContext,
-): Promise<Omit<UnitPlacement, 'times'>> {
+): Promise<Trial[]> {
+  const all = input.units.length;
+  const trialOf = ({ units }: Division, remark: string): Trial => ({
+    names: namesOf(units),
+    built: units.size === all ? everything : candidate(model, namesOf(units), input),
+    remark,
+  });
+  const fastest = placement.cheapest();
+  const whole = { names: namesOf(input.units), built: everything, remark: '' };
+  const part = fastest.units.size > 0 && fastest.units.size < all ? trialOf(fastest, '') : undefined;
+  const decibels = await signalToNoise(model, (part ?? whole).built, context);
+  if (decibels >= QUIET_DB) return part ? [part, whole] : [whole];
+  const quiet = placement.quietest(fastest.microseconds + SHARE_FOR_QUIET * (placement.floatTime - fastest.microseconds));
+  const remark = `, chosen for little noise (what is fastest answers at ${decibels.toFixed(1)} dB)`;
+  return quiet.units.size > 0 ? [trialOf(quiet, remark)] : [];
+}
+
+function namesOf(units: Iterable<IntegerUnit>): Set<string> {
+  return new Set([...units].map(({ name }) => name));
+}
+
+/** In dB, on a few samples, one at a time; infinite without samples and when the outputs tell nothing. */
+async function signalToNoise(reference: Model, built: Model, context: MethodContext): Promise<number> {
+  const { calibration } = context;
+  if (!calibration) return Number.POSITIVE_INFINITY;
+  const source = { ...calibration, fixedBatch: calibration.fixedBatch ?? 1 };
+  const { sqnr_db } = await modelFidelity({ candidate: built, reference }, { source, limit: NOISE_SAMPLES }, context);
+  return sqnr_db ?? Number.POSITIVE_INFINITY;
+}
+
+/** The fastest of the trials and none. */
+async function provenChoice(model: Model, trials: readonly Trial[], context: MethodContext): Promise<Omit<UnitPlacement, 'times'>> {
+  if (trials.length === 0) return { names: new Set(), ground: 'what would be faster on codes answers too far from float32' };
   context.progress(0.8, 'times of the whole model');
-  const part = names.size > 0 && names.size < all.size ? candidate(model, names, input) : undefined;
-  const trials = [...(part ? [{ names, built: part }] : []), { names: all, built: everything }];
   const timings = await timeAlternatives(
     model,
     trials.map(({ built }) => built),
@@ -97,7 +143,8 @@ async function provenChoice(
     const gain = timing.before / timing.after;
     const times = `${timing.before.toPrecision(3)} ms in float32, ${timing.after.toPrecision(3)} ms with ${trial.names.size} operators on codes`;
     seen.push(times);
-    if (gain >= GAIN_MIN && gain > (best?.gain ?? 0)) best = { names: trial.names, gain, ground: `the model measured ${times}` };
+    if (gain >= GAIN_MIN && gain > (best?.gain ?? 0))
+      best = { names: trial.names, gain, ground: `the model measured ${times}${trial.remark}` };
   }
   return best ?? { names: new Set(), ground: `the model would not be faster on this processor: ${seen.join('; ')}` };
 }

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { cloneModel } from '../../../../../services/engine/ir/clone-model.js';
-import { attributeOf, float32Tensor, float32Values, type Model } from '../../../../../services/engine/ir/index.js';
+import { attributeOf, float32Tensor, float32Values, type Model, type Value } from '../../../../../services/engine/ir/index.js';
 import type { MethodContext } from '../../../../../services/engine/method.js';
 import { saturationReport } from '../../../../../services/engine/quantization/saturation-report.js';
 import type { StaticInt8Options } from '../../../../../services/engine/quantization/static/options.js';
@@ -132,6 +132,23 @@ describe('static int8', () => {
     expect(sqnr(await outputs(residualNetwork()), await outputs(model))).toBeGreaterThan(35);
   });
 
+  it('keeps in float what would drown small channels for little time, when the fastest division answers badly', async () => {
+    const float = unevenNetwork();
+    const context = staticContext(samples, { runtime: withSlowFloat(runtime), objective: 'latency' });
+    const { model, outcome } = await quantized(float, {}, context);
+    const everything = await quantized(float);
+    const quality = async (of: Model): Promise<number> => {
+      const [[exact], [answer]] = [await outputsOf(float, unseen, runtime), await outputsOf(of, unseen, runtime)];
+      return sqnr(exact ?? new Float32Array(), answer ?? new Float32Array());
+    };
+    expect(await quality(everything.model)).toBeLessThan(15);
+    expect(await quality(model)).toBeGreaterThan(25);
+    expect(operators(model)).toContain('QuantizeLinear');
+    const changed = outcome.nodes.filter(({ action, op_type }) => action === 'changed' && op_type === 'Conv');
+    expect(changed.length).toBeGreaterThan(0);
+    expect(changed.every(({ reason }) => reason.includes('chosen for little noise'))).toBe(true);
+  });
+
   it('moves the biases of layers that stay in float and keep int8 weights by what the rounding does to the mean', async () => {
     const net = new NetworkBuilder();
     const { model: float } = net.output(net.conv(net.input('x', ['n', 3, 12, 12]), [3, 200], { kernel: 1 }), ['n', 200, 12, 12]);
@@ -233,6 +250,52 @@ function bytes(value: number) {
     read: () => data,
     *chunks() {
       yield data;
+    },
+  };
+}
+
+/** One range holds channels from 1 to 3,000, which a depthwise convolution takes one by one; large layers follow. */
+function unevenNetwork(): Model {
+  const net = new NetworkBuilder();
+  const perChannel = (x: Value, name: string, scale: (channel: number) => number): Value =>
+    net.node(
+      'Conv',
+      [
+        x,
+        net.constant(
+          name,
+          float32Tensor(
+            [8, 1, 1, 1],
+            Float32Array.from({ length: 8 }, (_, at) => scale(at)),
+          ),
+        ),
+      ],
+      {
+        group: attributeOf.int(8),
+      },
+    );
+  const stem = net.node('Relu', [net.conv(net.input('x', ['n', 3, 12, 12]), [3, 8])]);
+  const uneven = perChannel(stem, 'grow', (channel) => 3000 ** (channel / 7));
+  const even = net.node('Relu', [perChannel(uneven, 'shrink', (channel) => 3000 ** (-channel / 7))]);
+  const deep = net.node('Relu', [net.conv(even, [8, 32])]);
+  return net.output(net.conv(net.node('Relu', [net.conv(deep, [32, 32])]), [32, 4]), ['n', 4, 12, 12]).model;
+}
+
+/** A machine on which float kernels take a hundred times as long. */
+function withSlowFloat(on: MethodContext['runtime']): MethodContext['runtime'] {
+  const isInteger = (model: string | Model): boolean => typeof model !== 'string' && operators(model).includes('QuantizeLinear');
+  return {
+    ...on,
+    async profile(models, feeds, options) {
+      const kernels = await on.profile(models, feeds, options);
+      return kernels.map((times, at) =>
+        times.map((time) => ({ ...time, microseconds: isInteger(models[at] ?? '') ? time.microseconds : 100 * time.microseconds })),
+      );
+    },
+    async open(model, options) {
+      const session = await on.open(model, options);
+      const isTimed = options?.config?.['session.intra_op.allow_spinning'] === '1';
+      return isTimed && !isInteger(model) ? { ...session, run: delayed(session.run) } : session;
     },
   };
 }
