@@ -1,4 +1,4 @@
-/** In which order layers are repaired: together when nothing before them waits, at the end of the sums that they can settle. */
+/** In which order layers are repaired: together when nothing before them waits, the last one of a sum at the end of the sum. */
 import type { Graph, Node, Value } from '../../ir/index.js';
 import { dependencies } from '../../ir/traversal.js';
 import { sumsBehind } from './layer-tail.js';
@@ -13,8 +13,13 @@ export interface RepairTask {
 /** A sum may only be followed when it has the shape of the output: `hasShape` tells. */
 export type SameShape = (sum: Value, output: Value) => boolean;
 
+/** Rank of a value that no pending layer comes before. */
+const FINAL = -1;
+
 export class RepairSchedule {
   private readonly pending: Set<RepairSite>;
+  /** Sites by the number of sites on the longest way to them, then as in the graph. */
+  private readonly ranks: ReadonlyMap<Node, number>;
 
   constructor(
     private readonly graph: Graph,
@@ -22,61 +27,62 @@ export class RepairSchedule {
     private readonly hasShape: SameShape,
   ) {
     this.pending = new Set(sites);
+    this.ranks = ranksOf(graph, new Set([...this.pending].map(({ node }) => node)));
   }
 
   /**
-   * The next layers, all of whose inputs are final. One whose sum has another term that is not final yet waits for it: a shortcut is
-   * fitted first, and what is left of the sum is the target of the last layer. When all wait for each other, one goes ahead.
+   * The next layers, all of whose inputs are final; empty when all were taken. Of the layers whose outputs are added up, the last one
+   * waits for the others and makes good what they leave of the sum: shortcuts are fitted first, to their own outputs.
    */
   next(): RepairTask[] {
-    const waiting = new Map<Node, boolean>();
-    const isFinal = (value: Value | null): boolean => !value || !this.dependsOnPending(value.producer, waiting);
-    const ready = [...this.pending].filter((site) => this.isFirstOfNode(site) && [...dependencies(site.node)].every(isFinal));
-    const tasks = ready.map((site) => this.taskOf(site, isFinal));
-    const settled = tasks.filter(({ waits }) => !waits);
-    const chosen = settled.length > 0 ? settled : tasks.slice(0, 1);
-    for (const { site } of chosen) this.pending.delete(site);
-    return chosen.map(({ site, end }) => ({ site, end }));
+    const latest = this.latestPending();
+    const isReady = (site: RepairSite): boolean =>
+      this.firstOf(site.node) === site && [...dependencies(site.node)].every((value) => latest(value) === FINAL);
+    const tasks = [...this.pending].filter(isReady).flatMap((site) => this.taskOf(site, latest));
+    for (const { site } of tasks) this.pending.delete(site);
+    return tasks;
   }
 
   /** Sites of one node follow each other: the weights of the states see what those of the inputs make. */
-  private isFirstOfNode(site: RepairSite): boolean {
-    for (const other of this.pending) if (other.node === site.node) return other === site;
-    return false;
+  private firstOf(node: Node): RepairSite | undefined {
+    for (const site of this.pending) if (site.node === node) return site;
+    return undefined;
   }
 
-  private taskOf(site: RepairSite, isFinal: (value: Value | null) => boolean): RepairTask & { waits: boolean } {
-    const { output } = site;
-    if (!output) return { site, end: null, waits: false };
+  /** None while the site waits. */
+  private taskOf(site: RepairSite, latest: (value: Value | null) => number): RepairTask[] {
+    const { output, node } = site;
+    if (!output) return [{ site, end: null }];
     let end = output;
     for (const { sum, other } of sumsBehind(output, this.graph)) {
       if (!this.hasShape(sum, output)) break;
-      if (!isFinal(other)) return { site, end, waits: true };
+      const rank = latest(other);
+      if (rank > (this.ranks.get(node) ?? 0)) break;
+      if (rank !== FINAL) return [];
       end = sum;
     }
-    return { site, end, waits: false };
+    return [{ site, end }];
   }
 
-  /** Depth-first with an explicit stack: chains of nodes must not overflow the call stack. */
-  private dependsOnPending(node: Node | null, known: Map<Node, boolean>): boolean {
-    if (!node) return false;
-    const nodes = new Set([...this.pending].map((site) => site.node));
-    const stack = [node];
-    while (stack.length > 0) {
-      const top = stack.at(-1);
-      if (!top || known.has(top)) {
-        stack.pop();
-        continue;
-      }
-      const before = nodes.has(top) ? [] : [...dependencies(top)].flatMap(({ producer }) => (producer ? [producer] : []));
-      const open = before.filter((producer) => !known.has(producer));
-      if (open.length > 0) {
-        stack.push(...open);
-        continue;
-      }
-      known.set(top, nodes.has(top) || before.some((producer) => known.get(producer) === true));
-      stack.pop();
+  /** The highest rank of the pending layers that a value depends on, FINAL without any. */
+  private latestPending(): (value: Value | null) => number {
+    const nodes = new Set([...this.pending].map(({ node }) => node));
+    const known = new Map<Node, number>();
+    for (const node of this.graph.nodes) {
+      const before = [...dependencies(node)].map(({ producer }) => (producer ? (known.get(producer) ?? FINAL) : FINAL));
+      known.set(node, nodes.has(node) ? (this.ranks.get(node) ?? 0) : Math.max(FINAL, ...before));
     }
-    return known.get(node) === true;
+    return (value) => (value?.producer ? (known.get(value.producer) ?? FINAL) : FINAL);
   }
+}
+
+function ranksOf(graph: Graph, sites: ReadonlySet<Node>): Map<Node, number> {
+  const levels = new Map<Node, number>();
+  for (const node of graph.nodes) {
+    let before = 0;
+    for (const { producer } of dependencies(node)) if (producer) before = Math.max(before, levels.get(producer) ?? 0);
+    levels.set(node, before + (sites.has(node) ? 1 : 0));
+  }
+  const ordered = graph.nodes.filter((node) => sites.has(node)).sort((a, b) => (levels.get(a) ?? 0) - (levels.get(b) ?? 0));
+  return new Map(ordered.map((node, rank) => [node, rank] as const));
 }

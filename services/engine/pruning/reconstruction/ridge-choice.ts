@@ -3,9 +3,11 @@ import type { FitSums, SplitSums } from '../../normal-equations/fit-sums.js';
 import { errorAfter, RidgeFit, type WeightChange } from './least-squares.js';
 
 const RIDGES = [1e-4, 1e-3, 1e-2, 1e-1, 1];
+/** A larger ridge has to be better by this share: smaller differences are chance. */
+const GAIN = 0.005;
 
 /**
- * The smallest ridge, as a share of the mean of the diagonal, after which the next larger one is no better on the rows held out, for
+ * The smallest ridge, as a share of the mean of the diagonal, after which the next larger one is hardly better on the rows held out, for
  * weights fitted to the others; 1e-4 when none were held out. Null when every ridge is worse there than weights that stay.
  */
 export function chooseRidge({ all, heldOut }: SplitSums, hasBias: boolean): number | null {
@@ -15,7 +17,7 @@ export function chooseRidge({ all, heldOut }: SplitSums, hasBias: boolean): numb
   let best: { ridge: number; error: number } | null = null;
   for (const ridge of RIDGES) {
     const error = errorAfter(heldOut, new RidgeFit(others, { ridge, hasBias }).solve(others));
-    if (best && error >= best.error) break;
+    if (best && error >= (1 - GAIN) * best.error) break;
     best = { ridge, error };
   }
   return best && best.error < errorAfter(heldOut, meanShift(others, hasBias)) ? best.ridge : null;
