@@ -5,7 +5,7 @@ import type { Range } from './range.js';
 const MOVEMENT_MAX = 0.02;
 const SAMPLES_MIN = 32;
 /** Below this time nothing is worth saving. */
-const SECONDS_MIN = 1;
+const SECONDS_MIN = 0.5;
 const CHECKPOINTS_KEPT = 4;
 
 interface Checkpoint {
