@@ -22,6 +22,14 @@ export interface RowLayer {
   readonly window?: ConvolutionWindow;
   /** The activation is the output Y of a recurrent layer, the rows are its states: [group, depth, rows] with its directions as groups. */
   readonly states?: RecurrentStates;
+  /** Each channel of the activation is a group of its own with one input: [channels, 1, rows]. */
+  readonly single?: SingleChannels;
+}
+
+/** Where the channels lie: 'second' in maps, 'last' in sequences. */
+export interface SingleChannels {
+  readonly channels: number;
+  readonly axis: 'second' | 'last';
 }
 
 /** How the states lie in Y: [steps, directions, batch, hidden], or [batch, steps, directions, hidden] with the batch first. */
@@ -31,8 +39,8 @@ export interface RecurrentStates {
 }
 
 /** Parts of the outputs that are multiplied with different rows. */
-export function groupsOf({ window, states }: RowLayer): number {
-  return window?.group ?? states?.directions ?? 1;
+export function groupsOf({ window, states, single }: RowLayer): number {
+  return window?.group ?? states?.directions ?? single?.channels ?? 1;
 }
 
 /** The walk of a Conv or ConvTranspose with a weight of these dims, [O, I/g, ...kernel] or [I, O/g, ...kernel]. */
@@ -45,13 +53,13 @@ export function convolutionWindow(node: Node, weightDims: readonly number[]): Co
 }
 
 /** Layers with one signature have the same rows. */
-export function rowSignature({ activation, window, states }: RowLayer): string {
+export function rowSignature({ activation, window, states, single }: RowLayer): string {
   const attributes = Object.entries(window?.attributes ?? {}).map(([name, { kind, ...rest }]) => [
     name,
     kind,
     'value' in rest ? String(rest.value) : '',
   ]);
-  return JSON.stringify([activation, window && { ...window, attributes }, states]);
+  return JSON.stringify([activation, window && { ...window, attributes }, states, single]);
 }
 
 /**
@@ -59,7 +67,8 @@ export function rowSignature({ activation, window, states }: RowLayer): string {
  * and weights that copy one position of the window each, it walks as the layer does, whatever its strides, pads and dilations.
  * The channels of its output are in the order of the flattened weight of one output, [I/g, ...kernel].
  */
-export function layerRows(probe: ProbeGraph, activation: Value, { depth, window, states }: RowLayer): Value {
+export function layerRows(probe: ProbeGraph, activation: Value, { depth, window, states, single }: RowLayer): Value {
+  if (single) return channelRows(probe, activation, single);
   if (states)
     return probe.reshape(probe.transpose(activation, states.batchFirst ? [2, 3, 0, 1] : [1, 3, 0, 2]), [states.directions, depth, -1]);
   if (!window) return probe.transpose(probe.reshape(activation, [1, -1, depth]), [0, 2, 1]);
@@ -70,6 +79,15 @@ export function layerRows(probe: ProbeGraph, activation: Value, { depth, window,
   const walk = probe.node(window.opType, [activation, probe.constant(weight)], { ...window.attributes, group: attributeOf.int(channels) });
   const grouped = probe.reshape(walk, [0, group, depth, -1]);
   return probe.reshape(probe.transpose(grouped, [1, 2, 0, 3]), [group, depth, -1]);
+}
+
+/** [channels, 1, rows] of [N, C, ...] or [..., C]. */
+export function channelRows(probe: ProbeGraph, activation: Value, { channels, axis }: SingleChannels): Value {
+  const first =
+    axis === 'second'
+      ? probe.transpose(probe.reshape(activation, [0, channels, -1]), [1, 0, 2])
+      : probe.transpose(probe.reshape(activation, [-1, channels]), [1, 0]);
+  return probe.reshape(first, [channels, 1, -1]);
 }
 
 /** Every `step`-th of the rows. */

@@ -5,6 +5,7 @@ import type { LayerReport, MethodContext, NodeChange, RunSource } from '../../me
 import type { Survivors } from '../structure/pruning-structure.js';
 import { fitPass, type Repair } from './fit-pass.js';
 import { type NetworkErrors, networkErrors, outputShapes } from './network-errors.js';
+import { isNormalization, normalizationSite } from './normalization-site.js';
 import { recurrentSite } from './recurrent-site.js';
 import { RepairSchedule } from './repair-schedule.js';
 import { layerSite, type RepairSite } from './repair-site.js';
@@ -96,10 +97,8 @@ function findSites({ original, pruned, survivors }: RepairRequest): { sites: Rep
   for (const node of pruned.graph.nodes) {
     const twin = twins.get(reportName(node));
     if (!twin || node.domain !== '' || !hasWeights(node, store)) continue;
-    const found = recurrentOperators.has(node.opType)
-      ? ([1, 2] as const).map((index) => recurrentSite({ node, index, store, original: { node: twin, store: originalStore }, survivors }))
-      : [layerSite(node, store, survivors)];
-    for (const each of found) {
+    const original = { node: twin, store: originalStore };
+    for (const each of sitesOf(node, { store, original, survivors })) {
       if ('reason' in each) left.push(line({ node, name: reportName(node) }, 'left', `not repaired: ${each.reason}`));
       else sites.push(each);
     }
@@ -107,8 +106,17 @@ function findSites({ original, pruned, survivors }: RepairRequest): { sites: Rep
   return { sites, left };
 }
 
+function sitesOf(
+  node: Node,
+  { store, original, survivors }: Omit<Parameters<typeof recurrentSite>[0], 'node' | 'index'>,
+): ReturnType<typeof recurrentSite>[] {
+  if (recurrentOperators.has(node.opType))
+    return ([1, 2] as const).map((index) => recurrentSite({ node, index, store, original, survivors }));
+  return [isNormalization(node) ? normalizationSite(node, store, survivors) : layerSite(node, store, survivors)];
+}
+
 function hasWeights(node: Node, store: WeightStore): boolean {
-  if (!recurrentOperators.has(node.opType) && !layerOperators.has(node.opType)) return false;
+  if (!recurrentOperators.has(node.opType) && !layerOperators.has(node.opType) && !isNormalization(node)) return false;
   return node.inputs.slice(1).some((input) => store.constant(input) !== undefined);
 }
 
