@@ -6,6 +6,7 @@ const benchmarks = {
   'dynamic-int8': () => import('./dynamic-int8.js'),
   quantization: () => import('./quantization.js'),
   sparsity: () => import('./sparsity.js'),
+  'low-rank': () => import('./low-rank.js'),
   pruning: () => import('./pruning.js'),
   'large-models': () => import('./large-models.js'),
   'api-latency': () => import('./api-latency.js'),
