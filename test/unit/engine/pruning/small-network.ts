@@ -15,7 +15,7 @@ export interface NetworkWidths {
 }
 
 export const fullWidths: NetworkWidths = { stream: 32, inner: 48, hidden: 64 };
-export const mapSize = 6;
+export const mapSize = 3;
 
 /** stem 3x3 -> [3x3 -> depthwise 3x3 -> 1x1 + stem] -> Relu -> Flatten -> hidden -> 10. */
 export function smallNetwork({ stream, inner, hidden }: NetworkWidths): Model {
