@@ -5,7 +5,7 @@ import { cloneModel, type Model } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
 import type { Candidate } from './candidates.js';
 import type { LayerOffer } from './layer-offers.js';
-import { factorSite, noiseAtOutputs } from './output-sensitivity.js';
+import { noiseAtOutputs } from './output-sensitivity.js';
 import { writeFactors } from './write-factors.js';
 
 export interface BoundedFactors {
@@ -55,9 +55,9 @@ export async function boundLoss(request: BoundRequest, context: MethodContext): 
 async function rankedByNoise({ model, offers, chosen }: BoundRequest, names: readonly string[], context: MethodContext): Promise<string[]> {
   const { calibration } = context;
   if (!calibration) return [...names].sort((a, b) => (chosen.get(b)?.lost ?? 0) - (chosen.get(a)?.lost ?? 0));
-  const sites = names.flatMap((name) => {
+  const layers = names.flatMap((name) => {
     const [layer, choice] = [offers.get(name)?.layer, chosen.get(name)];
-    return layer && choice ? [factorSite(layer, [choice])] : [];
+    return layer && choice ? [{ layer, choices: [choice] }] : [];
   });
-  return (await noiseAtOutputs(model, sites, { samples: calibration, context })).map(({ site }) => site);
+  return (await noiseAtOutputs(model, layers, { samples: calibration, context })).map(({ site }) => site);
 }

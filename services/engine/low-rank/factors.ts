@@ -1,5 +1,6 @@
 /** The operators that take the place of one layer: their shapes, what they cost, and the one weight that they amount to. */
 import { elementCount } from '../ir/index.js';
+import { product } from './dense-products.js';
 
 /** A linear operator without bias: [out, in / group] of a product, [out, in / group, ...kernel] of a convolution. */
 export interface FactorShape {
@@ -76,6 +77,10 @@ function behind(before: Composite, factor: Factor): Composite {
   const [inner, outer] = [elementCount(before.kernel), elementCount(own)];
   const places = positionsOf(before.kernel, kernel).map((p) => positionsOf(own, kernel).map((q) => p + q));
   const size = elementCount(kernel);
+  if (outer === 1 && factor.group === 1) {
+    const values = product(factor.values, before.values, { rows: outputs, inner: perGroup, columns: before.inputs * inner });
+    return { outputs, inputs: before.inputs, kernel, values };
+  }
   const values = new Float64Array(outputs * before.inputs * size);
   for (let o = 0; o < outputs; o += 1) {
     const group = Math.floor((o * factor.group) / outputs);

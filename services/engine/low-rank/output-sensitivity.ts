@@ -11,28 +11,70 @@ import { type MatrixLayer, weightLayout } from './matrix-layers.js';
 
 /** Samples that are run for each layer and choice. */
 const SAMPLES = 16;
+const PORTION_BYTES = 32 * 2 ** 20;
 /** Shares of the energy at which layers are tried. */
 const TYPICAL_LOSSES = [0.01, 0.05, 0.25] as const;
 
-/** A layer with its factors multiplied together, in one or several ways, for a sweep over layers. */
-export function factorSite(layer: MatrixLayer, choices: readonly Candidate[]): SwitchableSite {
-  const value = layer.source.weight.value.name;
-  const weightOf = (choice: Candidate) => (): Float32Array => fromRows(composed(choice.factors()), weightLayout(layer), Float32Array);
-  return { id: layer.name, alternatives: choices.map((choice) => ({ weights: [{ value, quantized: weightOf(choice) }] })) };
+/** A layer, and the factors that are to be tried in its place. */
+export interface TriedLayer {
+  readonly layer: MatrixLayer;
+  readonly choices: readonly Candidate[];
 }
 
-/** Noise of the factors `sites`, each alone, at the worst output, relative to its signal; the most sensitive first. */
+/** Noise of each choice, alone, at the worst output, relative to its signal; the most sensitive first. */
 export async function noiseAtOutputs(
   model: Model,
-  sites: readonly SwitchableSite[],
+  layers: readonly TriedLayer[],
   { samples, context }: { readonly samples: RunSource; readonly context: MethodContext },
 ): Promise<readonly SiteSensitivity[]> {
-  const switchable = await openSwitchable(model, sites, context);
-  try {
-    return await layerSensitivity(switchable, sites, { samples: { source: samples, limit: SAMPLES }, context });
-  } finally {
-    await switchable.close();
+  const found: SiteSensitivity[] = [];
+  for (const portion of portions(layers)) {
+    const sites = portion.map(siteOf);
+    const switchable = await openSwitchable(model, sites, context);
+    try {
+      found.push(...(await layerSensitivity(switchable, sites, { samples: { source: samples, limit: SAMPLES }, context })));
+    } finally {
+      await switchable.close();
+    }
   }
+  return found.sort((a, b) => b.noise - a.noise);
+}
+
+/** Layers of one session: weights that are switched are fed in each run, and what factors amount to is kept for all runs. */
+function* portions(layers: readonly TriedLayer[]): Generator<TriedLayer[]> {
+  let portion: TriedLayer[] = [];
+  let bytes = 0;
+  for (const tried of layers) {
+    const own = 4 * tried.layer.channels * tried.layer.depth * (tried.choices.length + 1);
+    if (portion.length > 0 && bytes + own > PORTION_BYTES) {
+      yield portion;
+      portion = [];
+      bytes = 0;
+    }
+    portion.push(tried);
+    bytes += own;
+  }
+  if (portion.length > 0) yield portion;
+}
+
+function siteOf({ layer, choices }: TriedLayer): SwitchableSite {
+  const value = layer.source.weight.value.name;
+  return {
+    id: layer.name,
+    alternatives: choices.map((choice) => ({ weights: [{ value, quantized: once(() => weightOf(layer, choice)) }] })),
+  };
+}
+
+function weightOf(layer: MatrixLayer, choice: Candidate): Float32Array {
+  return fromRows(composed(choice.factors()), weightLayout(layer), Float32Array);
+}
+
+function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
 }
 
 /** Noise at the outputs by layer and lost share. */
@@ -46,12 +88,12 @@ export async function outputNoise(model: Model, offers: ReadonlyMap<string, Laye
   const { calibration } = context;
   if (!calibration) return (_, lost) => lost;
   const tried = new Map([...offers].map(([name, { candidates }]) => [name, spread(candidates)] as const));
-  const sites = [...tried].flatMap(([name, candidates]) => {
+  const layers = [...tried].flatMap(([name, choices]) => {
     const layer = offers.get(name)?.layer;
-    return layer && candidates.length > 0 ? [factorSite(layer, candidates)] : [];
+    return layer && choices.length > 0 ? [{ layer, choices }] : [];
   });
   const curves = new Map<string, { lost: number; noise: number }[]>();
-  for (const { site, alternative, noise } of await noiseAtOutputs(model, sites, { samples: calibration, context })) {
+  for (const { site, alternative, noise } of await noiseAtOutputs(model, layers, { samples: calibration, context })) {
     const lost = tried.get(site)?.[alternative]?.lost;
     if (lost !== undefined) curves.set(site, [...(curves.get(site) ?? []), { lost, noise: Math.max(noise, Number.MIN_VALUE) }]);
   }
