@@ -342,10 +342,27 @@ const structuredPruning = Type.Object(
       ),
     ),
     criterion: Type.Optional(
-      Type.Enum(['reconstruction', 'l1', 'l2', 'bn-scale', 'lamp', 'fpgm', 'random', 'activation-mean', 'apoz', 'activation-std'], {
-        description:
-          "How channels are compared. 'reconstruction' (default with samples): by the error that stays in the layers that read them once their other inputs make good what they can; 'l2' (default without samples) and 'l1': by the size of the weights; 'bn-scale', 'lamp' and 'fpgm': from the weights, too; 'activation-mean', 'apoz' and 'activation-std': from the values on samples; 'random': a baseline.",
-      }),
+      Type.Enum(
+        [
+          'reconstruction',
+          'l1',
+          'l2',
+          'bn-scale',
+          'lamp',
+          'fpgm',
+          'random',
+          'activation-mean',
+          'apoz',
+          'activation-std',
+          'taylor',
+          'fisher',
+          'obs',
+        ],
+        {
+          description:
+            "How channels are compared. 'reconstruction' (default with samples): by the error that stays in the layers that read them once their other inputs make good what they can; 'l2' (default without samples) and 'l1': by the size of the weights; 'bn-scale', 'lamp' and 'fpgm': from the weights, too; 'activation-mean', 'apoz' and 'activation-std': from the values on samples; 'taylor', 'fisher' and 'obs': from gradients, which nothing computes yet; 'random': a baseline.",
+        },
+      ),
     ),
     reduction: Type.Optional(
       Type.Enum(['sum', 'mean', 'max', 'first', 'product'], {
