@@ -22,6 +22,7 @@ import { omittedPermutation } from './omitted-permutation.js';
 import { padFolding } from './pad-folding.js';
 import type { GraphPass, Pass } from './pass.js';
 import { runToFixpoint } from './pass-manager.js';
+import { phasesToStridedConv } from './phases-to-strided-conv.js';
 import { reshapeMerging } from './reshape-merging.js';
 import { reshapeThroughUnary } from './reshape-through-unary.js';
 import { scatterToConcat } from './scatter-to-concat.js';
@@ -45,6 +46,7 @@ const passes: readonly Pass[] = [
   omittedPermutation,
   convTransposeToConv,
   unfoldToConv,
+  phasesToStridedConv,
   padFolding,
   batchNormalizationFolding,
   channelArithmeticFolding,

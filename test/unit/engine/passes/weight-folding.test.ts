@@ -277,3 +277,51 @@ describe('padding, unfolding and transposed convolution', () => {
     await expectSameOutputs(result, [{}], 0);
   });
 });
+
+describe('phases of an image', () => {
+  const slice = (input: string, output: string, { axis, start, step }: { axis: number; start: number; step: number }): NodeSpec => ({
+    opType: 'Slice',
+    inputs: [input, `at_${start}`, 'end', `at_${axis}`, `at_${step}`],
+    outputs: [output],
+  });
+  const positions = Object.fromEntries([0, 1, 2, 3].map((at) => [`at_${at}`, int64Tensor([1], [at])]));
+
+  /** Rows in steps of 2, columns in steps of 3, joined in an order of its own. */
+  function focus(order: readonly (readonly [row: number, column: number])[], attributes: Record<string, Attribute>) {
+    return buildModel({
+      inputs: [{ name: 'x', shape: ['n', 2, 8, 9] as const }],
+      outputs: [y],
+      constants: { w: randomTensor([5, 2 * order.length, 3, 2]), b: randomTensor([5], 2), end: int64Tensor([1], [2 ** 40]), ...positions },
+      nodes: [
+        ...order.flatMap(([row, column], at) => [
+          slice('x', `r${at}`, { axis: 2, start: row, step: 2 }),
+          slice(`r${at}`, `p${at}`, { axis: 3, start: column, step: 3 }),
+        ]),
+        { opType: 'Concat', inputs: order.map((_, at) => `p${at}`), outputs: ['joined'], attributes: { axis: attributeOf.int(1) } },
+        { opType: 'Conv', inputs: ['joined', 'w', 'b'], outputs: ['y'], attributes },
+      ],
+    });
+  }
+
+  const every = [0, 1].flatMap((row) => [2, 0, 1].map((column) => [row, column] as const));
+
+  test.each<Record<string, Attribute>>([
+    {},
+    { pads: attributeOf.ints([1, 0, 2, 1]), strides: attributeOf.ints([2, 1]), kernel_shape: attributeOf.ints([3, 2]) },
+  ])('joined before a convolution are a convolution with larger strides, attributes %o', async (attributes) => {
+    const result = await cleaned(focus(every, attributes));
+    expect(operators(result.after)).toEqual(['Conv']);
+    await expectSameOutputs(result, sizes);
+    expect(storedBytes(result.after)).toBeLessThanOrEqual(storedBytes(result.before));
+  });
+
+  test.each([
+    ['a phase is missing', every.slice(1), {}],
+    ['a phase comes twice', [...every.slice(1), [0, 0] as const], {}],
+    ['the convolution has dilations', every, { dilations: attributeOf.ints([1, 2]) }],
+  ] as const)('stay when %s', async (_, order, attributes) => {
+    const result = await cleaned(focus(order, attributes));
+    expect(operators(result.after)).toContain('Concat');
+    await expectSameOutputs(result, sizes);
+  });
+});
