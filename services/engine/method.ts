@@ -160,3 +160,8 @@ export interface MethodContext {
 }
 
 export type Method<Options> = (model: Model, options: Options, context: MethodContext) => Promise<MethodOutcome>;
+
+/** The context for a part of the work, with progress between `from` and `to`. */
+export function partOf(context: MethodContext, from: number, to: number): MethodContext {
+  return { ...context, progress: (fraction, message) => context.progress(from + (to - from) * Math.min(1, fraction), message) };
+}

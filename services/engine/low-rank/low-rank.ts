@@ -3,7 +3,7 @@ import { EngineError } from '../engine-errors.js';
 import { type Model, NameAuthority } from '../ir/index.js';
 import { graphsWithin } from '../ir/traversal.js';
 import { reportName, WeightStore } from '../layers/weight-store.js';
-import type { BudgetOutcome, MethodContext, MethodOutcome } from '../method.js';
+import { type BudgetOutcome, type MethodContext, type MethodOutcome, partOf } from '../method.js';
 import { type BoundedFactors, boundLoss } from './bounded-factors.js';
 import { BudgetFigure } from './budget-figure.js';
 import type { Candidate, RankChoice } from './candidates.js';
@@ -37,14 +37,14 @@ export async function lowRank(model: Model, options: LowRankOptions, context: Me
     activationAware: options.activation_aware ?? true,
     choice,
   };
-  const offers = await layerOffers(model, { layers: search.layers, positions, settings }, part(context, 0, 0.5));
+  const offers = await layerOffers(model, { layers: search.layers, positions, settings }, partOf(context, 0, 0.5));
   const counted = { model, offers, macs: positions.macs };
   const budget = options.budget
-    ? { figure: new BudgetFigure(counted, options.budget), noise: await outputNoise(model, offers, part(context, 0.5, 0.6)) }
+    ? { figure: new BudgetFigure(counted, options.budget), noise: await outputNoise(model, offers, partOf(context, 0.5, 0.6)) }
     : null;
-  const choices = await chooseRanks(counted, budget, part(context, 0.6, 0.7));
-  const bounded = await boundLoss({ model, offers, chosen: choices.chosen, leastSqnr: options.min_sqnr_db }, part(context, 0.7, 0.9));
-  const proven = await proveFaster(model, { chosen: bounded.chosen, choices }, part(context, 0.9, 1));
+  const choices = await chooseRanks(counted, budget, partOf(context, 0.6, 0.7));
+  const bounded = await boundLoss({ model, offers, chosen: choices.chosen, leastSqnr: options.min_sqnr_db }, partOf(context, 0.7, 0.9));
+  const proven = await proveFaster(model, { chosen: bounded.chosen, choices }, partOf(context, 0.9, 1));
   const facts = { search, offers, choices, settings, reverted: bounded.reverted, proven };
   const outcome = {
     nodes: nodeLines(facts),
@@ -76,9 +76,4 @@ function nameNodes(model: Model): void {
   const names = new NameAuthority(model);
   for (const graph of graphsWithin(model.graph))
     for (const node of graph.nodes) if (node.name === '') node.name = names.nodeName(`${node.opType}_${reportName(node)}`);
-}
-
-/** The context for a part of the work, with progress between `from` and `to`. */
-function part(context: MethodContext, from: number, to: number): MethodContext {
-  return { ...context, progress: (fraction, message) => context.progress(from + (to - from) * Math.min(1, fraction), message) };
 }

@@ -1,6 +1,6 @@
 /** From widths to a pruned and repaired model: at once, or in steps that are ranked and repaired anew. */
 import type { Model } from '../ir/index.js';
-import type { LayerReport, MethodContext, NodeChange } from '../method.js';
+import { type LayerReport, type MethodContext, type NodeChange, partOf } from '../method.js';
 import { budgetUse, figuresOf, type Reached, reachedFractions, relaxed } from './budget-figures.js';
 import { composeSurvivors } from './composed-survivors.js';
 import type { PruningBudget, StructuredPruningOptions } from './options.js';
@@ -75,9 +75,4 @@ async function repaired(
     : { nodes: [], layers: [] };
   const cost = await measuredCost(model, study, context);
   return { model, reached: reachedFractions(cost, study.cost.source), repaired: outcome.nodes, layers: outcome.layers };
-}
-
-/** The context for a part of the work, with progress between `from` and `to`. */
-export function partOf(context: MethodContext, from: number, to: number): MethodContext {
-  return { ...context, progress: (fraction, message) => context.progress(from + (to - from) * Math.min(1, fraction), message) };
 }

@@ -1,14 +1,14 @@
 /** Method structured-pruning: removes channels, hidden units and heads within a budget, in widths that are not slower, and repairs the rest. */
 import { EngineError } from '../engine-errors.js';
 import type { Model } from '../ir/index.js';
-import type { BudgetOutcome, MethodContext, MethodOutcome } from '../method.js';
+import { type BudgetOutcome, type MethodContext, type MethodOutcome, partOf } from '../method.js';
 import { timeModels } from '../timing/whole-model-timing.js';
 import { budgetUse, described, figuresOf, type Reached, relaxed } from './budget-figures.js';
 import { DEFAULT_BUDGET, type PruningBudget, type StructuredPruningOptions } from './options.js';
 import { METHOD, type PruningStudy } from './pruning-study.js';
 import { describeLayers } from './report-lines.js';
 import { decideRounding, isSlower, type RoundingDecision, tellTrials } from './rounding-decision.js';
-import { type PrunedModel, partOf, pruneOnSchedule } from './scheduled-pruning.js';
+import { type PrunedModel, pruneOnSchedule } from './scheduled-pruning.js';
 import { nameNodes, studyModel } from './study-model.js';
 import { WidthSearch } from './width-search.js';
 

@@ -2,7 +2,7 @@
 import { EngineError } from '../engine-errors.js';
 import type { Model, Node } from '../ir/index.js';
 import { WeightStore } from '../layers/weight-store.js';
-import type { MethodContext, MethodOutcome } from '../method.js';
+import { type MethodContext, type MethodOutcome, partOf } from '../method.js';
 import { boundSparsity, withPruned, writePruned } from './bounded-sparsity.js';
 import { describeLayers, leftLines } from './layer-lines.js';
 import { type LayerNoise, layerNoise } from './layer-noise.js';
@@ -33,9 +33,9 @@ export async function sparsity(model: Model, options: SparsityOptions, context: 
     shares: scheduledShares(options.schedule),
     ...(samples ? { samples } : {}),
     correctBiases,
-    context: part(context, 0, 0.7),
+    context: partOf(context, 0, 0.7),
   });
-  const bounded = await boundSparsity({ model, pruned, leastSqnr: options.min_sqnr_db, correctBiases }, part(context, 0.7, 0.95));
+  const bounded = await boundSparsity({ model, pruned, leastSqnr: options.min_sqnr_db, correctBiases }, partOf(context, 0.7, 0.95));
   const values = new Map([...bounded.pruned].map(([weight, matrix]) => [weight, matrix.values]));
   const noise = samples
     ? await layerNoise({ dense: model, pruned: withPruned(model, bounded.pruned), values, samples, context })
@@ -55,9 +55,4 @@ function criterionOf({ criterion, min_sqnr_db }: SparsityOptions, { calibration 
   if (min_sqnr_db !== undefined)
     throw new EngineError('recipe_invalid', 'min_sqnr_db is measured on samples: give a data set (--data, or data.calibration_id).');
   return 'magnitude';
-}
-
-/** The context for a part of the work, with progress between `from` and `to`. */
-function part(context: MethodContext, from: number, to: number): MethodContext {
-  return { ...context, progress: (fraction, message) => context.progress(from + (to - from) * Math.min(1, fraction), message) };
 }

@@ -2,7 +2,7 @@
 import { EngineError } from '../../engine-errors.js';
 import { innerFidelity } from '../../evaluation/model-fidelity.js';
 import type { Model } from '../../ir/index.js';
-import type { LayerReport, MethodContext, MethodOutcome, NodeChange } from '../../method.js';
+import { type LayerReport, type MethodContext, type MethodOutcome, type NodeChange, partOf } from '../../method.js';
 import { BitsPlan, type ChosenBits, type LocalNoise } from './bits-plan.js';
 import { boundedArtifact, type Candidate } from './bounded-artifact.js';
 import type { MixedPrecisionOptions } from './options.js';
@@ -29,10 +29,10 @@ export async function mixedPrecision(model: Model, options: MixedPrecisionOption
   const layers = candidateLayers(model, { bits: options.bits ?? DEFAULT_BITS, exclude: options.exclude ?? [] });
   if (layers.every(({ candidates }) => candidates.every(({ bits }) => bits === 32)))
     return { nodes: [], warnings: ['mixed-precision: no layer has weights that fewer bits would make smaller.'] };
-  const plan = await BitsPlan.measure(model, layers, { samples, context: part(context, 0, 0.5) });
+  const plan = await BitsPlan.measure(model, layers, { samples, context: partOf(context, 0, 0.5) });
   try {
-    const found = await boundedArtifact({ model, plan, samples, options }, part(context, 0.5, 0.9));
-    const local = await plan.localNoise(model, found.chosen, part(context, 0.9, 1));
+    const found = await boundedArtifact({ model, plan, samples, options }, partOf(context, 0.5, 0.9));
+    const local = await plan.localNoise(model, found.chosen, partOf(context, 0.9, 1));
     const pair = { candidate: found.model, reference: model, values: layers.map(({ output }) => output) };
     const accumulated = await innerFidelity(pair, { source: samples, limit: OBSERVED_SAMPLES }, context);
     const outcome = described(found, { plan, local, accumulated });
@@ -41,11 +41,6 @@ export async function mixedPrecision(model: Model, options: MixedPrecisionOption
   } finally {
     await plan.close();
   }
-}
-
-/** The context for a part of the work, with progress between `from` and `to`. */
-function part(context: MethodContext, from: number, to: number): MethodContext {
-  return { ...context, progress: (fraction, message) => context.progress(from + (to - from) * Math.min(1, fraction), message) };
 }
 
 /** `model` becomes the artifact that was judged. */

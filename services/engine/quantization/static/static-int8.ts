@@ -4,7 +4,7 @@ import { cloneModel } from '../../ir/clone-model.js';
 import type { Model, Node } from '../../ir/index.js';
 import { NameAuthority } from '../../ir/name-authority.js';
 import { reportName } from '../../layers/weight-store.js';
-import type { MethodContext, MethodOutcome, NodeChange } from '../../method.js';
+import { type MethodContext, type MethodOutcome, type NodeChange, partOf } from '../../method.js';
 import { upgradeOpset } from '../../passes/opset-upgrade.js';
 import { poolSpatialMeans } from '../../passes/spatial-mean-pooling.js';
 import { equalizeLayers } from '../cross-layer-equalization.js';
@@ -44,7 +44,7 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
   const observed = await observe(model, {
     options,
     samples,
-    context: { ...context, progress: (done, what) => context.progress(0.6 * done, what) },
+    context: partOf(context, 0, 0.6),
   });
   context.progress(0.6, 'codes of the weights');
   const search = searchUnits(model, options);
