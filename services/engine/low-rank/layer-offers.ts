@@ -1,5 +1,6 @@
 /** What every layer of a model can be factorised into: candidates by layer, from weights and, when samples were given, inputs. */
 import type { Model } from '../ir/index.js';
+import { portions } from '../layers/portions.js';
 import type { MethodContext } from '../method.js';
 import { convolutionWindow, type GramMatrix, gramMatrices } from '../normal-equations/gram-matrices.js';
 import { type Candidate, denseCost, layerCandidates, type RankChoice } from './candidates.js';
@@ -39,7 +40,7 @@ export async function layerOffers(
   context: MethodContext,
 ): Promise<Map<string, LayerOffer>> {
   const offers = new Map<string, LayerOffer>();
-  for (const portion of portions(layers.filter(isWithinReach))) {
+  for (const portion of portions(layers.filter(isWithinReach), SUMS_MAX, sumsOf)) {
     const sums = await inputSums(model, portion, context);
     for (const layer of portion) {
       context.signal.throwIfAborted();
@@ -56,20 +57,8 @@ export function isWithinReach({ channels, depth }: MatrixLayer): boolean {
   return Math.min(channels, depth) <= SIDE_MAX;
 }
 
-function* portions(layers: readonly MatrixLayer[]): Generator<MatrixLayer[]> {
-  let portion: MatrixLayer[] = [];
-  let size = 0;
-  for (const layer of layers) {
-    const own = layer.depth <= DEPTH_MAX ? layer.depth ** 2 : 0;
-    if (portion.length > 0 && size + own > SUMS_MAX) {
-      yield portion;
-      portion = [];
-      size = 0;
-    }
-    portion.push(layer);
-    size += own;
-  }
-  if (portion.length > 0) yield portion;
+function sumsOf({ depth }: MatrixLayer): number {
+  return depth <= DEPTH_MAX ? depth ** 2 : 0;
 }
 
 async function inputSums(model: Model, layers: readonly MatrixLayer[], context: MethodContext): Promise<Map<string, GramMatrix>> {

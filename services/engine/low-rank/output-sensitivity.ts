@@ -3,6 +3,7 @@ import { layerSensitivity, type SiteSensitivity } from '../evaluation/layer-sens
 import { openSwitchable, type SwitchableSite } from '../evaluation/switchable-model.js';
 import type { Model } from '../ir/index.js';
 import { fromRows } from '../layers/channel-layout.js';
+import { portions } from '../layers/portions.js';
 import type { MethodContext, RunSource } from '../method.js';
 import type { Candidate } from './candidates.js';
 import { composed } from './factors.js';
@@ -28,7 +29,7 @@ export async function noiseAtOutputs(
   { samples, context }: { readonly samples: RunSource; readonly context: MethodContext },
 ): Promise<readonly SiteSensitivity[]> {
   const found: SiteSensitivity[] = [];
-  for (const portion of portions(layers)) {
+  for (const portion of portions(layers, PORTION_BYTES, bytesOf)) {
     const sites = portion.map(siteOf);
     const switchable = await openSwitchable(model, sites, context);
     try {
@@ -40,21 +41,9 @@ export async function noiseAtOutputs(
   return found.sort((a, b) => b.noise - a.noise);
 }
 
-/** Layers of one session: weights that are switched are fed in each run, and what factors amount to is kept for all runs. */
-function* portions(layers: readonly TriedLayer[]): Generator<TriedLayer[]> {
-  let portion: TriedLayer[] = [];
-  let bytes = 0;
-  for (const tried of layers) {
-    const own = 4 * tried.layer.channels * tried.layer.depth * (tried.choices.length + 1);
-    if (portion.length > 0 && bytes + own > PORTION_BYTES) {
-      yield portion;
-      portion = [];
-      bytes = 0;
-    }
-    portion.push(tried);
-    bytes += own;
-  }
-  if (portion.length > 0) yield portion;
+/** In one session: weights that are switched are fed in each run, and what factors amount to is kept for all runs. */
+function bytesOf({ layer, choices }: TriedLayer): number {
+  return 4 * layer.channels * layer.depth * (choices.length + 1);
 }
 
 function siteOf({ layer, choices }: TriedLayer): SwitchableSite {

@@ -1,5 +1,6 @@
 /** Normal equations of layers, X^T X of the rows that their weights are multiplied with: computed by the runtime, summed in float64. */
 import { float32Values, integerValues, type Value } from '../ir/index.js';
+import { portions } from '../layers/portions.js';
 import { GatheredGramSum } from './gathered-grams.js';
 import { type GramMatrix, GramTotals } from './gram-totals.js';
 import { groupsOf, type RowLayer } from './layer-rows.js';
@@ -19,7 +20,7 @@ const PASS_ELEMENTS_MAX = 2 ** 24;
 /** The matrices by key. A layer whose activation the main graph does not make (it lies in a branch) is missing. */
 export async function gramMatrices(request: GramRequest): Promise<Map<string, GramMatrix>> {
   const results = new Map<string, GramMatrix>();
-  for (const layers of passes(request.layers)) {
+  for (const layers of portions(request.layers, PASS_ELEMENTS_MAX, (layer) => groupsOf(layer) * layer.depth ** 2)) {
     const sums = await sumRows<GramMatrix>({ ...request, layers }, (probe, { rows, layer, rowsPerRun }) =>
       rowsPerRun < FEW_ROWS * layer.depth
         ? new GatheredGramSum(probe, rows, layer, request.context.runtime)
@@ -28,22 +29,6 @@ export async function gramMatrices(request: GramRequest): Promise<Map<string, Gr
     for (const [key, sum] of sums) results.set(key, sum);
   }
   return results;
-}
-
-function* passes(layers: readonly GramLayer[]): Generator<GramLayer[]> {
-  let pass: GramLayer[] = [];
-  let elements = 0;
-  for (const layer of layers) {
-    const size = groupsOf(layer) * layer.depth ** 2;
-    if (pass.length > 0 && elements + size > PASS_ELEMENTS_MAX) {
-      yield pass;
-      pass = [];
-      elements = 0;
-    }
-    pass.push(layer);
-    elements += size;
-  }
-  if (pass.length > 0) yield pass;
 }
 
 /** Rows in one run, as a part of K, below which they leave the runtime themselves: the K x K product of a few rows is mostly memory. */

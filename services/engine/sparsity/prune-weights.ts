@@ -2,6 +2,7 @@
 import { cloneModel, float32Tensor, float32Values, type Model, type Node } from '../ir/index.js';
 import { hasShiftableBias, shiftBias } from '../layers/bias-shift.js';
 import { type LayerPass, layerPasses } from '../layers/layer-passes.js';
+import { portions } from '../layers/portions.js';
 import { type Constant, WeightStore } from '../layers/weight-store.js';
 import type { MethodContext, RunSource } from '../method.js';
 import { type MeanTensor, meanOutputs } from '../normal-equations/mean-outputs.js';
@@ -108,7 +109,7 @@ class SequentialPruning {
     for (const [step, share] of shares.entries()) {
       for (const [at, pass] of passes.entries()) {
         const weights = pass.layers.map(({ weight }) => weight);
-        for (const part of inBoundedMemory(weights, this.means.kind)) await this.prune(part, share);
+        for (const part of portions(weights, SUMS_MAX, (weight) => sumsOf(weight, this.means.kind))) await this.prune(part, share);
         await this.correct(weights, dense);
         context.progress((step + (at + 1) / passes.length) / shares.length, `step ${step + 1} of ${shares.length}`);
       }
@@ -183,20 +184,8 @@ function meanTensor({ node, weight }: Layer, name: string | undefined): MeanTens
   return { name, channels: weight.readers[0].form.matrix.rows, axis: node.opType === 'MatMul' ? 'last' : 'second' };
 }
 
-/** The weights of a pass in parts, by the sizes of the sums over their inputs. */
-function* inBoundedMemory(weights: readonly PlannedWeight[], kind: InputSums['kind'] | null): Generator<PlannedWeight[]> {
-  let part: PlannedWeight[] = [];
-  let held = 0;
-  for (const weight of weights) {
-    const { layout, matrix } = weight.readers[0].form;
-    const sums = layout.groups * matrix.depth ** (kind === 'gram' ? 2 : 1);
-    if (part.length > 0 && held + sums > SUMS_MAX) {
-      yield part;
-      part = [];
-      held = 0;
-    }
-    part.push(weight);
-    held += sums;
-  }
-  if (part.length > 0) yield part;
+/** Elements of the sums over the inputs of a weight. */
+function sumsOf({ readers }: PlannedWeight, kind: InputSums['kind'] | null): number {
+  const { layout, matrix } = readers[0].form;
+  return layout.groups * matrix.depth ** (kind === 'gram' ? 2 : 1);
 }

@@ -1,5 +1,6 @@
 /** One pass over the samples: layers whose inputs are final learn, by least squares, to give what the original gave. */
 import type { Model, Value } from '../../ir/index.js';
+import { portions } from '../../layers/portions.js';
 import { WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext, RunSource } from '../../method.js';
 import { type FitLayer, fitSums } from '../../normal-equations/fit-sums.js';
@@ -36,7 +37,7 @@ const GRAM_ELEMENTS_MAX = 2 ** 24;
 /** Changes the weights of `pruned`. */
 export async function fitPass(request: PassRequest, context: MethodContext): Promise<Map<RepairSite, Repair>> {
   const repairs = new Map<RepairSite, Repair>();
-  for (const tasks of parts(request.tasks)) await fitTogether({ ...request, tasks }, context, repairs);
+  for (const tasks of portions(request.tasks, GRAM_ELEMENTS_MAX, gramElements)) await fitTogether({ ...request, tasks }, context, repairs);
   return repairs;
 }
 
@@ -100,18 +101,6 @@ function known(rowsOf: ReadonlyMap<RepairSite, number>, site: RepairSite): [stri
   return rows === undefined ? [] : [[rowSignature(site.rows), rows]];
 }
 
-function* parts(tasks: readonly RepairTask[]): Generator<RepairTask[]> {
-  let part: RepairTask[] = [];
-  let elements = 0;
-  for (const task of tasks) {
-    const { rows } = task.site;
-    const own = groupsOf(rows) * rows.depth ** 2;
-    if (part.length > 0 && elements + own > GRAM_ELEMENTS_MAX) {
-      yield part;
-      [part, elements] = [[], 0];
-    }
-    part.push(task);
-    elements += own;
-  }
-  if (part.length > 0) yield part;
+function gramElements({ site: { rows } }: RepairTask): number {
+  return groupsOf(rows) * rows.depth ** 2;
 }

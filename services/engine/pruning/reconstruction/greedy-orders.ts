@@ -1,5 +1,6 @@
 /** The default criterion: what remains of the consumers' error after refitting, as noise at the outputs of the model. */
 import type { Model } from '../../ir/index.js';
+import { portions } from '../../layers/portions.js';
 import { WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext, RunSource } from '../../method.js';
 import { type GramMatrix, gramMatrices } from '../../normal-equations/gram-matrices.js';
@@ -29,7 +30,7 @@ export async function greedyOrders({ model, groups, samples }: GreedyRequest, co
   const read = groups.map((group) => ({ group, parts: consumerParts(group, store) }));
   const shares = groups.length > MANY_GROUPS ? SHARES_OF_MANY : SHARES;
   const found: { group: PruningGroup; removal: GreedyRemoval }[] = [];
-  for (const turn of turns(read)) {
+  for (const turn of portions(read, GRAM_ELEMENTS_MAX, gramElements)) {
     const layers = turn.flatMap(({ parts }) => parts.map(({ weight: { form } }) => ({ ...form.rows, key: rowSignature(form.rows) })));
     const sums = await gramMatrices({ model, layers, samples, context });
     for (const { group, parts } of turn) {
@@ -62,18 +63,8 @@ interface ReadGroup {
   readonly parts: readonly ConsumerPart[];
 }
 
-function* turns(read: readonly ReadGroup[]): Generator<ReadGroup[]> {
-  let turn: ReadGroup[] = [];
-  let elements = 0;
-  for (const each of read) {
-    const rows = new Map(each.parts.map(({ weight: { form } }) => [rowSignature(form.rows), form.rows] as const));
-    const own = [...rows.values()].reduce((sum, layer) => sum + groupsOf(layer) * layer.depth ** 2, 0);
-    if (turn.length > 0 && elements + own > GRAM_ELEMENTS_MAX) {
-      yield turn;
-      [turn, elements] = [[], 0];
-    }
-    turn.push(each);
-    elements += own;
-  }
-  if (turn.length > 0) yield turn;
+/** Of the Gram matrices of a group; layers with the same rows share one. */
+function gramElements({ parts }: ReadGroup): number {
+  const rows = new Map(parts.map(({ weight: { form } }) => [rowSignature(form.rows), form.rows] as const));
+  return [...rows.values()].reduce((sum, layer) => sum + groupsOf(layer) * layer.depth ** 2, 0);
 }
