@@ -15,10 +15,24 @@ export interface CacheScope {
   readonly plan: CompressionPlan;
 }
 
-/** A cache for one model, data set, recipe and version of this tool. Entries appear whole or not at all. */
-export async function openCalibrationCache({ folder, sourceSha256, dataPath, plan }: CacheScope): Promise<CalibrationCache> {
+/**
+ * A cache for one model, data set, recipe and version of this tool. Entries appear whole or not at all. The data set is read when the
+ * cache is first asked: most methods never calibrate.
+ */
+export function openCalibrationCache(scope: CacheScope): CalibrationCache {
+  let opened: Promise<CalibrationCache> | undefined;
+  const cache = (): Promise<CalibrationCache> => {
+    opened ??= cacheOf(scope);
+    return opened;
+  };
+  return {
+    get: async (key) => (await cache()).get(key),
+    put: async (key, text) => (await cache()).put(key, text),
+  };
+}
+
+async function cacheOf({ folder, sourceSha256, dataPath, plan }: CacheScope): Promise<CalibrationCache> {
   const data = createHash('sha256');
   await pipeline(createReadStream(dataPath), data);
-  const scope = JSON.stringify([toolVersion(), sourceSha256, data.digest('hex'), plan.steps]);
-  return textFolder(folder, scope);
+  return textFolder(folder, JSON.stringify([toolVersion(), sourceSha256, data.digest('hex'), plan.steps]));
 }

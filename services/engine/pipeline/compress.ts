@@ -186,7 +186,7 @@ async function applySteps(
   const { calibration: path, scratch } = request;
   const stateful = { outputs, open: () => runtime.open(request.modelPath) };
   const calibration = path ? await openDataset({ path, scratch }, inputs, stateful) : undefined;
-  const calibrationCache = await cacheFor(request, sourceSha256);
+  const calibrationCache = cacheFor(request, sourceSha256);
   const context: MethodContext = {
     target: request.plan.target ?? 'x64',
     objective: request.plan.objective ?? 'latency',
@@ -215,10 +215,7 @@ async function applySteps(
   }
 }
 
-async function cacheFor(
-  { calibrationCache, calibration, plan }: CompressRequest,
-  sourceSha256: string,
-): Promise<CalibrationCache | undefined> {
+function cacheFor({ calibrationCache, calibration, plan }: CompressRequest, sourceSha256: string): CalibrationCache | undefined {
   if (calibrationCache === undefined || calibration === undefined) return undefined;
   return openCalibrationCache({ folder: calibrationCache, sourceSha256, dataPath: calibration, plan });
 }
