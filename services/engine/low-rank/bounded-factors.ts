@@ -1,5 +1,5 @@
 /** Returns layers to their full rank until the loss that the recipe allows is kept. */
-import { controlAccuracy } from '../evaluation/accuracy-control.js';
+import { type BoundedUnits, boundUnits } from '../evaluation/bounded-units.js';
 import { lossBound } from '../evaluation/loss-bound.js';
 import { cloneModel, type Model } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
@@ -8,11 +8,8 @@ import type { LayerOffer } from './layer-offers.js';
 import { noiseAtOutputs } from './output-sensitivity.js';
 import { writeFactors } from './write-factors.js';
 
-export interface BoundedFactors {
+export interface BoundedFactors extends BoundedUnits {
   readonly chosen: ReadonlyMap<string, Candidate>;
-  /** Layers that returned, with the reason for the report. */
-  readonly reverted: ReadonlyMap<string, string>;
-  readonly warnings: readonly string[];
 }
 
 export interface BoundRequest {
@@ -28,27 +25,21 @@ export async function boundLoss(request: BoundRequest, context: MethodContext): 
   const bound = lossBound(model, request.leastSqnr, context);
   if (!bound || chosen.size === 0) return { chosen, reverted: new Map(), warnings: [] };
   const without = (reverted: ReadonlySet<string>) => new Map([...chosen].filter(([name]) => !reverted.has(name)));
-  const result = await controlAccuracy({
-    units: [...chosen.keys()].map((id) => ({ id })),
-    async build(reverted) {
-      const copy = cloneModel(model);
-      writeFactors(copy, without(reverted));
-      return copy;
+  const bounded = await boundUnits(
+    {
+      ids: [...chosen.keys()],
+      bound,
+      form: 'full rank',
+      async build(reverted) {
+        const copy = cloneModel(model);
+        writeFactors(copy, without(reverted));
+        return copy;
+      },
+      rank: (names) => rankedByNoise(request, names, context),
     },
-    score: bound.score,
-    limit: bound.limit,
-    rank: (names) => rankedByNoise(request, names, context),
-    signal: context.signal,
-    progress: (fraction, message) => context.progress(fraction, message),
-  });
-  const reason = `returned to full rank to keep ${bound.words}`;
-  return {
-    chosen: without(new Set(result.reverted)),
-    reverted: new Map(result.reverted.map((name) => [name, reason] as const)),
-    warnings: result.met
-      ? []
-      : [`accuracy: ${bound.words} cannot be kept by returning layers to full rank; the best model found is ${bound.tell(result.score)}.`],
-  };
+    context,
+  );
+  return { chosen: without(new Set(bounded.reverted.keys())), ...bounded };
 }
 
 /** The layer whose factors alone bring most noise to the outputs first; without samples, the one that loses most energy. */

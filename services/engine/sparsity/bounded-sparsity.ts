@@ -1,5 +1,5 @@
 /** Returns weights to dense until the loss that the recipe allows is kept. */
-import { controlAccuracy } from '../evaluation/accuracy-control.js';
+import { boundUnits } from '../evaluation/bounded-units.js';
 import { layerSensitivity } from '../evaluation/layer-sensitivity.js';
 import { lossBound } from '../evaluation/loss-bound.js';
 import { openSwitchable } from '../evaluation/switchable-model.js';
@@ -46,23 +46,25 @@ export async function boundSparsity(
     const rest = new Map([...pruned].filter(([weight]) => !reverted.has(idOf(weight))));
     return correctAgain({ model, correctBiases, ...(samples ? { samples } : {}), context: quiet }, rest);
   };
-  const result = await controlAccuracy({
-    units: [...pruned.keys()].map((weight) => ({ id: idOf(weight) })),
-    build: async (reverted) => withPruned(model, await without(reverted)),
-    score: bound.score,
-    limit: bound.limit,
-    rank: async (ids) => (await rankedByNoise(model, only(ids), context)).map(idOf),
-    signal: context.signal,
-    progress: (fraction, message) => context.progress(fraction, message),
-  });
-  const reason = `returned to dense to keep ${bound.words}`;
+  const { reverted, warnings } = await boundUnits(
+    {
+      ids: [...pruned.keys()].map(idOf),
+      bound,
+      form: 'dense',
+      build: async (ids) => withPruned(model, await without(ids)),
+      rank: async (ids) => (await rankedByNoise(model, only(ids), context)).map(idOf),
+    },
+    context,
+  );
   return {
-    pruned: await without(new Set(result.reverted)),
-    reverted: new Map([...only(result.reverted).keys()].map((weight) => [weight, reason])),
-    warnings: result.met
-      ? []
-      : [`accuracy: ${bound.words} cannot be kept by returning layers to dense; the best model found is ${bound.tell(result.score)}.`],
+    pruned: await without(new Set(reverted.keys())),
+    reverted: new Map([...pruned.keys()].flatMap((weight) => reasonFor(weight, reverted.get(idOf(weight))))),
+    warnings,
   };
+}
+
+function reasonFor(weight: PlannedWeight, reason: string | undefined): [PlannedWeight, string][] {
+  return reason === undefined ? [] : [[weight, reason]];
 }
 
 /** A copy of the model with the pruned weights and corrected biases. */

@@ -1,6 +1,6 @@
 /** Returns layers to float until the loss that the recipe allows is kept: the metric of the gate, or the noise on the calibration samples. */
 
-import { controlAccuracy } from '../../evaluation/accuracy-control.js';
+import { boundUnits, type BoundedUnits as ReportedUnits } from '../../evaluation/bounded-units.js';
 import { layerSensitivity } from '../../evaluation/layer-sensitivity.js';
 import { lossBound } from '../../evaluation/loss-bound.js';
 import { openSwitchable } from '../../evaluation/switchable-model.js';
@@ -20,11 +20,8 @@ export interface LossRequest {
   readonly parts: QuantizedParts;
 }
 
-export interface BoundedUnits {
+export interface BoundedUnits extends ReportedUnits {
   readonly names: ReadonlySet<string>;
-  /** Layers that returned to float, with the reason for the report. */
-  readonly reverted: ReadonlyMap<string, string>;
-  readonly warnings: readonly string[];
 }
 
 /** Samples of the ranking of layers. */
@@ -36,23 +33,17 @@ export async function boundLoss(request: LossRequest, context: MethodContext): P
   const layers = request.units.filter(({ name, layer }) => layer !== null && request.names.has(name));
   if (!bound || layers.length === 0) return { names: request.names, reverted: new Map(), warnings: [] };
   const without = (reverted: ReadonlySet<string>): ReadonlySet<string> => new Set([...request.names].filter((name) => !reverted.has(name)));
-  const result = await controlAccuracy({
-    units: layers.map(({ name }) => ({ id: name })),
-    build: async (reverted) => candidate(request.model, without(reverted), request),
-    score: bound.score,
-    limit: bound.limit,
-    rank: async (units) => rankedByNoise(request, units, context),
-    signal: context.signal,
-    progress: (fraction, message) => context.progress(fraction, message),
-  });
-  const reason = `returned to float32 to keep ${bound.words}`;
-  return {
-    names: without(new Set(result.reverted)),
-    reverted: new Map(result.reverted.map((name) => [name, reason] as const)),
-    warnings: result.met
-      ? []
-      : [`accuracy: ${bound.words} cannot be kept by returning layers to float32; the best model found is ${bound.tell(result.score)}.`],
-  };
+  const bounded = await boundUnits(
+    {
+      ids: layers.map(({ name }) => name),
+      bound,
+      form: 'float32',
+      build: async (reverted) => candidate(request.model, without(reverted), request),
+      rank: (units) => rankedByNoise(request, units, context),
+    },
+    context,
+  );
+  return { names: without(new Set(bounded.reverted.keys())), ...bounded };
 }
 
 /** The layers `wanted`, the one that alone brings most noise to the outputs first. */
