@@ -127,7 +127,7 @@ export interface AccuracyJudge {
   drop(candidate: Model): Promise<number>;
 }
 
-export interface CalibrationCache {
+export interface ResultCache {
   /** undefined when nothing is kept under this key. */
   get(key: string): Promise<string | undefined>;
   put(key: string, text: string): Promise<void>;
@@ -144,9 +144,9 @@ export interface MethodContext {
   /** Present when the gate bounds the loss of a metric and the evaluation set has labels. */
   readonly judge?: AccuracyJudge;
   /** Calibration results of this model, data and recipe; absent when nothing is to be kept. */
-  readonly calibrationCache?: CalibrationCache;
+  readonly calibrationCache?: ResultCache;
   /** Times of layers on this processor with this runtime, of any model; absent when nothing is to be kept. */
-  readonly latencyCache?: CalibrationCache;
+  readonly latencyCache?: ResultCache;
   /** Feeds that the source runs on, from the evaluation set or made up. */
   readonly sample?: ReadonlyMap<string, Tensor>;
   /** Of the processor that the job runs on, where it is known. */

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import type { CalibrationCache } from '../method.js';
+import type { ResultCache } from '../method.js';
 import type { CompressionPlan } from './plan.js';
 import { textFolder } from './text-folder.js';
 import { toolVersion } from './tool-version.js';
@@ -19,9 +19,9 @@ export interface CacheScope {
  * A cache for one model, data set, recipe and version of this tool. Entries appear whole or not at all. The data set is read when the
  * cache is first asked: most methods never calibrate.
  */
-export function openCalibrationCache(scope: CacheScope): CalibrationCache {
-  let opened: Promise<CalibrationCache> | undefined;
-  const cache = (): Promise<CalibrationCache> => {
+export function openCalibrationCache(scope: CacheScope): ResultCache {
+  let opened: Promise<ResultCache> | undefined;
+  const cache = (): Promise<ResultCache> => {
     opened ??= cacheOf(scope);
     return opened;
   };
@@ -31,7 +31,7 @@ export function openCalibrationCache(scope: CacheScope): CalibrationCache {
   };
 }
 
-async function cacheOf({ folder, sourceSha256, dataPath, plan }: CacheScope): Promise<CalibrationCache> {
+async function cacheOf({ folder, sourceSha256, dataPath, plan }: CacheScope): Promise<ResultCache> {
   const data = createHash('sha256');
   await pipeline(createReadStream(dataPath), data);
   return textFolder(folder, JSON.stringify([toolVersion(), sourceSha256, data.digest('hex'), plan.steps]));

@@ -6,7 +6,7 @@ import { EngineError } from '../engine-errors.js';
 import { inspectModel } from '../inspection/index.js';
 import type { Model, Tensor } from '../ir/index.js';
 import { verifyModel } from '../ir/verify-graph.js';
-import type { CalibrationCache, MethodContext, MethodOutcome } from '../method.js';
+import type { MethodContext, MethodOutcome, ResultCache } from '../method.js';
 import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
 import { describeCpu } from '../runtime/cpu.js';
 import type { InputOutputInfo } from '../runtime/execution-session.js';
@@ -215,7 +215,7 @@ async function applySteps(
   }
 }
 
-function cacheFor({ calibrationCache, calibration, plan }: CompressRequest, sourceSha256: string): CalibrationCache | undefined {
+function cacheFor({ calibrationCache, calibration, plan }: CompressRequest, sourceSha256: string): ResultCache | undefined {
   if (calibrationCache === undefined || calibration === undefined) return undefined;
   return openCalibrationCache({ folder: calibrationCache, sourceSha256, dataPath: calibration, plan });
 }

@@ -2,13 +2,13 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CalibrationCache } from '../method.js';
+import type { ResultCache } from '../method.js';
 
 /** Above this, the entries that were not used for longest go. */
 const FOLDER_BYTES_MAX = 256 * 2 ** 20;
 
 /** `scope` is what all keys have in common. Entries appear whole or not at all; the folder is made when the first one is kept. */
-export function textFolder(folder: string, scope: string, bytesMax = FOLDER_BYTES_MAX): CalibrationCache {
+export function textFolder(folder: string, scope: string, bytesMax = FOLDER_BYTES_MAX): ResultCache {
   const pathOf = (key: string): string => join(folder, `${createHash('sha256').update(scope).update(key).digest('hex')}.json`);
   return {
     async get(key) {
