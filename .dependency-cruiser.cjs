@@ -31,6 +31,8 @@ const layer = (folder, ...allowed) =>
   );
 const sessionPort = 'runtime/execution-session\\.ts$';
 const methodType = 'method\\.ts$';
+/** What every method that changes weights stands on. */
+const aboveWeights = ['ir/', 'ops/', 'passes/', 'evaluation/', 'timing/', 'layers/', 'normal-equations/', sessionPort, methodType];
 
 module.exports = {
   forbidden: [
@@ -143,35 +145,10 @@ module.exports = {
     layer('layers', 'ir/'),
     layer('timing', 'ir/', sessionPort, methodType),
     layer('normal-equations', 'ir/', 'layers/', sessionPort, methodType),
-    layer(
-      'quantization',
-      'ir/',
-      'ops/',
-      'passes/',
-      'calibration/',
-      'evaluation/',
-      'timing/',
-      'layers/',
-      'normal-equations/',
-      sessionPort,
-      methodType,
-    ),
-    layer(
-      'pruning',
-      'ir/',
-      'ops/',
-      'passes/',
-      'calibration/',
-      'evaluation/',
-      'timing/',
-      'layers/',
-      'normal-equations/',
-      'runtime/observe-shapes\\.ts$',
-      sessionPort,
-      methodType,
-    ),
-    layer('sparsity', 'ir/', 'ops/', 'passes/', 'evaluation/', 'timing/', 'layers/', 'normal-equations/', sessionPort, methodType),
-    layer('low-rank', 'ir/', 'ops/', 'passes/', 'evaluation/', 'timing/', 'layers/', 'normal-equations/', sessionPort, methodType),
+    layer('quantization', 'calibration/', ...aboveWeights),
+    layer('pruning', 'calibration/', 'runtime/(observe-shapes|pseudo-random)\\.ts$', ...aboveWeights),
+    layer('sparsity', ...aboveWeights),
+    layer('low-rank', ...aboveWeights),
     layer('emulation', 'ir/', 'onnx/', 'runtime/', 'quantization/'),
     layer('evaluation', 'ir/', 'layers/', sessionPort, methodType),
     layer('data', 'ir/', sessionPort, methodType),
