@@ -1,7 +1,7 @@
 /** Latency of one or several models on this machine: warm-up, interleaved turns, order statistics over the quiet rounds. */
 import { setTimeout } from 'node:timers/promises';
 import type { Model, Tensor } from '../ir/index.js';
-import { ratioInterval } from '../timing/ratio-interval.js';
+import { isKnownWithin, ratioInterval } from '../timing/ratio-interval.js';
 import type { OrtRuntime, OrtSession } from './ort-session.js';
 
 export interface BenchmarkSubject {
@@ -120,7 +120,7 @@ async function takeRounds(
 function isCertain(rounds: readonly Round[]): boolean {
   if (rounds.length < CERTAIN_ROUNDS || rounds[0]?.length !== 2) return false;
   const interval = ratioInterval(rounds.map(([first, second]) => mean(first ?? []) / mean(second ?? [])));
-  return interval !== null && interval.high - interval.low < 2 * CERTAIN_SHARE * interval.low;
+  return interval !== null && isKnownWithin(interval, CERTAIN_SHARE);
 }
 
 function mean(times: readonly number[]): number {

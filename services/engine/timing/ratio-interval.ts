@@ -20,3 +20,8 @@ export function ratioInterval(ratios: readonly number[]): RatioInterval | null {
   const high = sorted[Math.ceil(sorted.length / 2 + half)];
   return low === undefined || high === undefined ? null : { low, high };
 }
+
+/** Whether the ratio lies within this share of itself to both sides. */
+export function isKnownWithin({ low, high }: RatioInterval, share: number): boolean {
+  return high - low < 2 * share * low;
+}

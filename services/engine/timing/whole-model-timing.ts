@@ -3,7 +3,7 @@ import type { Model, Tensor } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
 import type { ExecutionSession } from '../runtime/execution-session.js';
 import { sampleFeeds } from './observed-activations.js';
-import { ratioInterval } from './ratio-interval.js';
+import { isKnownWithin, ratioInterval } from './ratio-interval.js';
 
 /** Milliseconds of one run. */
 export interface ModelTiming {
@@ -48,14 +48,14 @@ export async function timeAlternatives(
 
 /** Runs of one turn; undefined when the sessions refuse the inputs, as they may refuse those that were made up. */
 async function warmUp(sessions: readonly ExecutionSession[], feeds: ReadonlyMap<string, Tensor>): Promise<number | undefined> {
-  let runMs = 0;
   try {
     for (const session of sessions) await elapsed(session, feeds, 1);
-    for (const session of sessions.slice(0, 1)) runMs = await elapsed(session, feeds, 1);
+    const [before] = sessions;
+    const runMs = before ? await elapsed(before, feeds, 1) : 0;
+    return Math.max(1, Math.round(TURN_MS / Math.max(runMs, 0.001)));
   } catch {
     return undefined;
   }
-  return Math.max(1, Math.round(TURN_MS / Math.max(runMs, 0.001)));
 }
 
 async function timeSessions(
@@ -86,8 +86,7 @@ function isClear({ before, after }: ModelTiming, ratios: readonly number[]): boo
   if (Math.max(before / after, after / before) > CLEAR_RATIO) return true;
   const interval = ratioInterval(ratios);
   if (!interval) return false;
-  const { low, high } = interval;
-  return low > TIE.high || high < TIE.low || high - low < 2 * CLEAR_SHARE * low;
+  return interval.low > TIE.high || interval.high < TIE.low || isKnownWithin(interval, CLEAR_SHARE);
 }
 
 /** Milliseconds of one of `turns` runs in a row, the first of which is not counted. */
