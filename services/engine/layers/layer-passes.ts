@@ -31,7 +31,7 @@ export function layerPasses<Layer extends { readonly node: Node }>(
 }
 
 /** How many of the layers lie on the longest path to each node, itself included. */
-function levelsOf(graph: Graph, layers: ReadonlySet<Node>): Map<Node, number> {
+export function levelsOf(graph: Graph, layers: ReadonlySet<Node>): Map<Node, number> {
   const levels = new Map<Node, number>();
   for (const node of graph.nodes) {
     let before = 0;

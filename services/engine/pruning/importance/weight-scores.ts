@@ -1,5 +1,4 @@
 /** Scores of units by their weights alone (methods.md 3.12). Larger: more important. */
-
 import type { Model } from '../../ir/index.js';
 import { WeightStore } from '../../layers/weight-store.js';
 import type { Member, PruningGroup } from '../structure/pruning-structure.js';
@@ -41,9 +40,9 @@ export function weightScores(model: Model, group: PruningGroup, criterion: Weigh
   const columns = new Map<string, Float64Array[]>();
   for (const { members } of group.units) {
     const seen = new Map<string, Float64Array>();
-    for (const member of distinctSlices(members)) {
+    for (const member of distinctSlices(members.filter((each) => counts(each, criterion)))) {
       const constant = store.constant(member.constant);
-      if (constant?.tensor.dataType !== 'float32' || !counts(member, criterion)) continue;
+      if (constant?.tensor.dataType !== 'float32') continue;
       const key = `${member.constant.name} ${member.axis}`;
       const own = memberWeights(constant.tensor, member);
       seen.set(key, Float64Array.from([...(seen.get(key) ?? []), ...own]));
@@ -54,10 +53,8 @@ export function weightScores(model: Model, group: PruningGroup, criterion: Weigh
 }
 
 /** A slice that several nodes read, or one node in several roles, is one slice. */
-function distinctSlices(members: readonly Member[]): Member[] {
-  const counted = members.filter(({ role }) => role !== 'parameter');
-  const all = [...counted, ...members.filter(({ role }) => role === 'parameter')];
-  return [...new Map(all.toReversed().map((member) => [sliceKey(member), member])).values()].toReversed();
+function distinctSlices(members: readonly Member[]): Iterable<Member> {
+  return new Map(members.map((member) => [sliceKey(member), member])).values();
 }
 
 function sliceKey({ constant, axis, indices, within }: Member): string {

@@ -1,6 +1,7 @@
 /** In which order layers are repaired: together when nothing before them waits, the last one of a sum at the end of the sum. */
 import type { Graph, Node, Value } from '../../ir/index.js';
 import { dependencies } from '../../ir/traversal.js';
+import { levelsOf } from '../../layers/layer-passes.js';
 import { sumsBehind } from './layer-tail.js';
 import type { RepairSite } from './repair-site.js';
 
@@ -77,12 +78,7 @@ export class RepairSchedule {
 }
 
 function ranksOf(graph: Graph, sites: ReadonlySet<Node>): Map<Node, number> {
-  const levels = new Map<Node, number>();
-  for (const node of graph.nodes) {
-    let before = 0;
-    for (const { producer } of dependencies(node)) if (producer) before = Math.max(before, levels.get(producer) ?? 0);
-    levels.set(node, before + (sites.has(node) ? 1 : 0));
-  }
+  const levels = levelsOf(graph, sites);
   const ordered = graph.nodes.filter((node) => sites.has(node)).sort((a, b) => (levels.get(a) ?? 0) - (levels.get(b) ?? 0));
   return new Map(ordered.map((node, rank) => [node, rank] as const));
 }
