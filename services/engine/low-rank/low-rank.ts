@@ -1,8 +1,8 @@
 /** Method low-rank: layers become products of thin ones where that loses little and this machine measures a gain. */
 import { EngineError } from '../engine-errors.js';
-import { type Model, NameAuthority } from '../ir/index.js';
-import { graphsWithin } from '../ir/traversal.js';
-import { reportName, WeightStore } from '../layers/weight-store.js';
+import type { Model } from '../ir/index.js';
+import { nameNodes } from '../layers/node-names.js';
+import { WeightStore } from '../layers/weight-store.js';
 import { type BudgetOutcome, type MethodContext, type MethodOutcome, partOf } from '../method.js';
 import { type BoundedFactors, boundLoss } from './bounded-factors.js';
 import { BudgetFigure } from './budget-figure.js';
@@ -69,11 +69,4 @@ function rankChoice({ rank, energy = DEFAULT_ENERGY, budget }: LowRankOptions): 
   if (by !== 'budget' && budget)
     throw new EngineError('recipe_invalid', `low-rank takes a budget or chooses ranks by ${by}: leave out "rank" or "budget".`);
   return by === 'energy' ? { by, energy } : { by };
-}
-
-/** Kernels are told apart by the names of their nodes. */
-function nameNodes(model: Model): void {
-  const names = new NameAuthority(model);
-  for (const graph of graphsWithin(model.graph))
-    for (const node of graph.nodes) if (node.name === '') node.name = names.nodeName(`${node.opType}_${reportName(node)}`);
 }

@@ -1,6 +1,8 @@
 /** Method structured-pruning: removes channels, hidden units and heads within a budget, in widths that are not slower, and repairs the rest. */
 import { EngineError } from '../engine-errors.js';
+import { adoptModel } from '../ir/adopt-model.js';
 import type { Model } from '../ir/index.js';
+import { nameNodes } from '../layers/node-names.js';
 import { type BudgetOutcome, type MethodContext, type MethodOutcome, partOf } from '../method.js';
 import { timeModels } from '../timing/whole-model-timing.js';
 import { budgetUse, described, figuresOf, type Reached, relaxed } from './budget-figures.js';
@@ -9,7 +11,7 @@ import { METHOD, type PruningStudy } from './pruning-study.js';
 import { describeLayers } from './report-lines.js';
 import { decideRounding, isSlower, type RoundingDecision, tellTrials } from './rounding-decision.js';
 import { type PrunedModel, pruneOnSchedule } from './scheduled-pruning.js';
-import { nameNodes, studyModel } from './study-model.js';
+import { studyModel } from './study-model.js';
 import { WidthSearch } from './width-search.js';
 
 /** Shares of what the budget asks to be removed, tried in turn until the bound on the metric holds. */
@@ -37,7 +39,7 @@ export async function structuredPruning(model: Model, options: StructuredPruning
   }
   const { pruned, share } = found;
   const lines = await describeLayers(study, pruned, partOf(context, 0.95, 1));
-  adopt(model, pruned.model);
+  adoptModel(model, pruned.model);
   return {
     nodes: [...lines.nodes, ...study.left],
     layers: lines.layers,
@@ -114,11 +116,4 @@ function missed(asked: PruningBudget, reached: Reached, isRelaxed: boolean): str
   );
   const why = isRelaxed ? 'more would lose more of the metric than the gate allows' : 'the rest cannot be removed under these options';
   return [`${METHOD}: ${figures.join('; ')}: ${why}.`];
-}
-
-/** `model` becomes the artifact that was judged. */
-function adopt(model: Model, artifact: Model): void {
-  model.graph = artifact.graph;
-  model.irVersion = artifact.irVersion;
-  for (const [domain, version] of artifact.opsetImports) model.opsetImports.set(domain, version);
 }

@@ -1,7 +1,6 @@
 /** Studies a model before a unit is removed: sizes on a sample, dependencies, orders of removal, and the proof that they are sound. */
 import { EngineError } from '../engine-errors.js';
-import { type Model, NameAuthority } from '../ir/index.js';
-import { graphsWithin } from '../ir/traversal.js';
+import type { Model } from '../ir/index.js';
 import { nameMatcher } from '../layers/name-patterns.js';
 import { reportName } from '../layers/weight-store.js';
 import type { MethodContext, NodeChange } from '../method.js';
@@ -39,14 +38,6 @@ export async function studyModel(model: Model, options: StructuredPruningOptions
       ...[...chosen.excluded, ...unranked, ...refuted].flatMap(({ group, reason }) => linesOf(group, reason)),
     ],
   };
-}
-
-/** Nodes are told apart by their names in everything that follows. */
-export function nameNodes(model: Model): void {
-  const names = new NameAuthority(model);
-  for (const graph of graphsWithin(model.graph)) {
-    for (const node of graph.nodes) if (node.name === '') node.name = names.nodeName(`${node.opType}_${reportName(node)}`);
-  }
 }
 
 async function shapesOnSample(model: Model, context: MethodContext): Promise<Pick<PruningStudy, 'feeds' | 'shapes'>> {

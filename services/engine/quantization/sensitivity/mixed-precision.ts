@@ -1,6 +1,7 @@
 /** Method mixed-precision: bits for the weights of every layer by its sensitivity, under a budget or a bound, proven on the artifact. */
 import { EngineError } from '../../engine-errors.js';
 import { innerFidelity } from '../../evaluation/model-fidelity.js';
+import { adoptModel } from '../../ir/adopt-model.js';
 import type { Model } from '../../ir/index.js';
 import { type LayerReport, type MethodContext, type MethodOutcome, type NodeChange, partOf } from '../../method.js';
 import { BitsPlan, type ChosenBits, type LocalNoise } from './bits-plan.js';
@@ -36,18 +37,11 @@ export async function mixedPrecision(model: Model, options: MixedPrecisionOption
     const pair = { candidate: found.model, reference: model, values: layers.map(({ output }) => output) };
     const accumulated = await innerFidelity(pair, { source: samples, limit: OBSERVED_SAMPLES }, context);
     const outcome = described(found, { plan, local, accumulated });
-    adopt(model, found.model);
+    adoptModel(model, found.model);
     return outcome;
   } finally {
     await plan.close();
   }
-}
-
-/** `model` becomes the artifact that was judged. */
-function adopt(model: Model, artifact: Model): void {
-  model.graph = artifact.graph;
-  model.irVersion = artifact.irVersion;
-  for (const [domain, version] of artifact.opsetImports) model.opsetImports.set(domain, version);
 }
 
 function described({ chosen, outcome }: Candidate, { plan, ...noise }: { plan: BitsPlan } & InnerNoise): MethodOutcome {

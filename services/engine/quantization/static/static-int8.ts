@@ -2,7 +2,7 @@
 import { EngineError } from '../../engine-errors.js';
 import { cloneModel } from '../../ir/clone-model.js';
 import type { Model, Node } from '../../ir/index.js';
-import { NameAuthority } from '../../ir/name-authority.js';
+import { nameNodes } from '../../layers/node-names.js';
 import { reportName } from '../../layers/weight-store.js';
 import { type MethodContext, type MethodOutcome, type NodeChange, partOf } from '../../method.js';
 import { upgradeOpset } from '../../passes/opset-upgrade.js';
@@ -92,8 +92,7 @@ function neededOpset({ activation_type, overrides = [] }: StaticInt8Options): nu
 
 /** Exact changes that the integer patterns need: names, operator set. */
 function prepare(model: Model, opset: number): readonly NodeChange[] {
-  const names = new NameAuthority(model);
-  for (const node of model.graph.nodes) if (node.name === '') node.name = names.nodeName(`${node.opType}_${reportName(node)}`);
+  nameNodes(model, [model.graph]);
   const { changed, obstacle } = upgradeOpset(model, opset);
   if (obstacle)
     throw new EngineError(
