@@ -1,5 +1,6 @@
 /** A network with a residual sum, a depthwise convolution, a flattened map and a hidden layer, at any widths, and its groups. */
 import { attributeOf, float32Tensor, type Model, type Value } from '../../../../services/engine/ir/index.js';
+import type { RunSource } from '../../../../services/engine/method.js';
 import type { RemovalOrder } from '../../../../services/engine/pruning/importance/removal-order.js';
 import { analyzeStructure } from '../../../../services/engine/pruning/structure/analyze-structure.js';
 import type { PruningGroup } from '../../../../services/engine/pruning/structure/pruning-structure.js';
@@ -74,4 +75,17 @@ export async function analyzed(widths: NetworkWidths): Promise<AnalyzedNetwork> 
 export function orderFromFirst(group: PruningGroup, costEach = 1): RemovalOrder {
   const steps = group.units.slice(1).map((_, at) => [at]);
   return { group, steps, costs: Float64Array.from({ length: steps.length + 1 }, (_, at) => at * costEach) };
+}
+
+/** Random images, one in a run. */
+export function networkSamples(sampleCount: number): RunSource {
+  return {
+    sampleCount,
+    fixedBatch: 1,
+    sampleBytes: 4 * 3 * mapSize ** 2,
+    async *runs(_size, limit = sampleCount) {
+      for (let at = 0; at < Math.min(limit, sampleCount); at += 1)
+        yield { feeds: new Map([['x', noise([1, 3, mapSize, mapSize], at + 5)]]), rows: 1, sampleCount: 1 };
+    },
+  };
 }

@@ -2,27 +2,19 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { EngineError } from '../../../../services/engine/engine-errors.js';
 import { cloneModel, type Model, verifyModel } from '../../../../services/engine/ir/index.js';
-import type { MethodContext, MethodOutcome, RunSource } from '../../../../services/engine/method.js';
+import type { MethodContext, MethodOutcome } from '../../../../services/engine/method.js';
 import { countMacs, parameterCount } from '../../../../services/engine/ops/index.js';
 import type { StructuredPruningOptions } from '../../../../services/engine/pruning/index.js';
 import { structuredPruning } from '../../../../services/engine/pruning/index.js';
 import { observeShapes } from '../../../../services/engine/runtime/observe-shapes.js';
 import { contextFor, noise, outputsOf, removeScratch, runtime, sqnr } from '../quantization/method-fixtures.js';
-import { fullWidths, mapSize, sampleFeeds, smallNetwork } from './small-network.js';
+import { fullWidths, mapSize, networkSamples, sampleFeeds, smallNetwork } from './small-network.js';
 import { channelsOf, type TimeLaw, timedRuntime } from './timed-runtime.js';
 
 afterAll(removeScratch);
 
 const SAMPLES = 96;
-const samples: RunSource = {
-  sampleCount: SAMPLES,
-  fixedBatch: 1,
-  sampleBytes: 4 * 3 * mapSize ** 2,
-  async *runs(_size, limit = SAMPLES) {
-    for (let at = 0; at < Math.min(limit, SAMPLES); at += 1)
-      yield { feeds: new Map([['x', noise([1, 3, mapSize, mapSize], at + 5)]]), rows: 1, sampleCount: 1 };
-  },
-};
+const samples = networkSamples(SAMPLES);
 
 const untimed: MethodContext = { ...contextFor('measured'), objective: 'size', sample: sampleFeeds };
 

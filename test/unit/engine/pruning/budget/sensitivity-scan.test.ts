@@ -4,25 +4,16 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { noiseOf } from '../../../../../services/engine/evaluation/layer-sensitivity.js';
 import { modelFidelity } from '../../../../../services/engine/evaluation/model-fidelity.js';
 import { cloneModel } from '../../../../../services/engine/ir/index.js';
-import type { RunSource } from '../../../../../services/engine/method.js';
 import { rescaled, scanSensitivity } from '../../../../../services/engine/pruning/budget/sensitivity-scan.js';
 import { widthLadder } from '../../../../../services/engine/pruning/budget/width-ladder.js';
 import { maskUnits } from '../../../../../services/engine/pruning/structure/mask-units.js';
-import { contextFor, noise, removeScratch } from '../../quantization/method-fixtures.js';
-import { analyzed, fullWidths, mapSize, orderFromFirst } from '../small-network.js';
+import { contextFor, removeScratch } from '../../quantization/method-fixtures.js';
+import { analyzed, fullWidths, networkSamples, orderFromFirst } from '../small-network.js';
 
 afterAll(removeScratch);
 
 const SAMPLES = 8;
-const samples: RunSource = {
-  sampleCount: SAMPLES,
-  fixedBatch: 1,
-  sampleBytes: 4 * 3 * mapSize ** 2,
-  async *runs(_size, limit = SAMPLES) {
-    for (let at = 0; at < Math.min(limit, SAMPLES); at += 1)
-      yield { feeds: new Map([['x', noise([1, 3, mapSize, mapSize], at + 5)]]), rows: 1, sampleCount: 1 };
-  },
-};
+const samples = networkSamples(SAMPLES);
 
 describe('the sensitivity of groups', () => {
   test('is the noise of the model in which nothing reads the units, one group at a time', async () => {
