@@ -7,9 +7,6 @@
  *
  * Models and samples come from LATHE_DATA (default ../shared/data); LATHE_MINILM names the transformer of the section models.
  */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { combinationSection } from './pruning/combination.js';
 import { exactnessSection } from './pruning/exactness.js';
@@ -17,9 +14,9 @@ import { latencySection } from './pruning/latency.js';
 import { modelsSection } from './pruning/models.js';
 import { repairSection } from './pruning/repair.js';
 import { report } from './pruning/tables.js';
-import { chosen } from './quantization/chosen.js';
+import { runSections } from './quantization/run-sections.js';
 import { resnet8, subjects } from './quantization/subjects.js';
-import { Workbench } from './quantization/workbench.js';
+import type { Workbench } from './quantization/workbench.js';
 
 const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = {
   exactness: exactnessSection,
@@ -37,22 +34,12 @@ const { values: options } = parseArgs({
   },
 });
 
-const present = [...subjects, resnet8].filter(({ modelPath }) => existsSync(modelPath));
-const folder = options.folder ? resolve(options.folder) : mkdtempSync(join(tmpdir(), 'lathe-bench-'));
-try {
-  const bench = new Workbench({
-    subjects: chosen('model', options.only, new Map(present.map((subject) => [subject.name as string, subject]))),
-    recipe: 'structured-pruning',
-    folder,
-  });
-  const wanted = new Set(chosen('section', options.sections, new Map(Object.entries(sections))));
-  for (const section of Object.values(sections)) if (wanted.has(section)) await section(bench);
-  bench.tell({ verdicts: bench.verdicts, environment: bench.environment });
-  const tables = report(bench.lines, bench.verdicts);
-  writeFileSync(join(folder, 'tables.md'), `${tables}\n`);
-  writeFileSync(join(folder, 'results.json'), `${JSON.stringify(bench.lines, null, 1)}\n`);
-  process.stderr.write(`\n${tables}\n`);
-} finally {
-  rmSync(join(folder, 'scratch'), { recursive: true, force: true });
-  if (!options.folder) rmSync(folder, { recursive: true, force: true });
-}
+await runSections({
+  sections,
+  wanted: options.sections,
+  subjects: [...subjects, resnet8],
+  only: options.only,
+  folder: options.folder,
+  options: () => ({ recipe: 'structured-pruning' }),
+  report,
+});

@@ -9,20 +9,18 @@
  * onnxruntime and Pillow; what it made lies in --reference-folder and is used again. LATHE_MINILM names the transformer of the section
  * minilm, LATHE_REFERENCES artifacts of other tools to compare it with.
  */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { chosen } from './quantization/chosen.js';
 import { costSection } from './quantization/cost.js';
 import { fidelitySection } from './quantization/fidelity.js';
 import { latencySection } from './quantization/latency.js';
 import { memorySection } from './quantization/memory.js';
 import { minilmSection } from './quantization/minilm.js';
+import { runSections } from './quantization/run-sections.js';
 import { testFile } from './quantization/sample-files.js';
 import { subjects } from './quantization/subjects.js';
 import { report } from './quantization/tables.js';
-import { Workbench } from './quantization/workbench.js';
+import type { Workbench } from './quantization/workbench.js';
 
 /** Cost first: it makes the artifacts that the others read, in processes that are measured. */
 const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = {
@@ -54,25 +52,18 @@ const { values: options } = parseArgs({
   },
 });
 
-const present = subjects.filter(({ modelPath }) => existsSync(modelPath));
-const folder = options.folder ? resolve(options.folder) : mkdtempSync(join(tmpdir(), 'lathe-bench-'));
-try {
-  const bench = new Workbench({
-    subjects: chosen('model', options.only, new Map(present.map((subject) => [subject.name as string, subject]))),
+await runSections({
+  sections,
+  wanted: options.sections,
+  subjects,
+  only: options.only,
+  folder: options.folder,
+  options: (folder) => ({
     recipe: options.recipe,
-    folder,
     ...(options.reference
       ? { reference: { python: options.reference, folder: resolve(options['reference-folder'] ?? join(folder, 'reference')) } }
       : {}),
-  });
-  const wanted = new Set(chosen('section', options.sections, new Map(Object.entries(sections))));
-  for (const section of Object.values(sections)) if (wanted.has(section)) await section(bench);
-  bench.tell({ verdicts: bench.verdicts, environment: bench.environment, recipe: options.recipe });
-  const tables = report(bench.lines, bench.verdicts);
-  writeFileSync(join(folder, 'tables.md'), `${tables}\n`);
-  writeFileSync(join(folder, 'results.json'), `${JSON.stringify(bench.lines, null, 1)}\n`);
-  process.stderr.write(`\n${tables}\n`);
-} finally {
-  rmSync(join(folder, 'scratch'), { recursive: true, force: true });
-  if (!options.folder) rmSync(folder, { recursive: true, force: true });
-}
+  }),
+  report,
+  about: { recipe: options.recipe },
+});
