@@ -146,6 +146,7 @@ module.exports = {
     layer('timing', 'ir/', sessionPort, methodType),
     layer('normal-equations', 'ir/', 'layers/', sessionPort, methodType),
     layer('quantization', 'calibration/', ...aboveWeights),
+    layer('autodiff', 'ir/', 'ops/'),
     layer('pruning', 'calibration/', 'runtime/(observe-shapes|pseudo-random)\\.ts$', ...aboveWeights),
     layer('sparsity', ...aboveWeights),
     layer('low-rank', ...aboveWeights),
@@ -155,7 +156,9 @@ module.exports = {
     rule(
       'engine-core-is-pure',
       'the mathematics reads no files and opens no sockets',
-      { path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank)/' },
+      {
+        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff)/',
+      },
       { dependencyTypes: ['core'], path: '^(node:)?(fs|net|http|https|dns|tls|child_process|worker_threads|process)(/|$)' },
     ),
   ],

@@ -4,6 +4,7 @@ export * from './attributes.js';
 export * from './clone-model.js';
 export * from './graph.js';
 export * from './graph-patch.js';
+export * from './graph-writer.js';
 export * from './name-authority.js';
 export * from './replace-all-uses.js';
 export * from './tensor.js';

@@ -1,0 +1,86 @@
+/** How each operator is differentiated: total over the operator set, so that a new operator cannot be forgotten. */
+import { dataTypes, intAttribute, type Node } from '../ir/index.js';
+import type { microsoftOperators, onnxOperators } from '../ops/index.js';
+import type { Differentiability, GradientRule } from './gradient-rule.js';
+import { binaryRules } from './rules/elementwise-binary.js';
+import { unaryRules } from './rules/elementwise-unary.js';
+import { matrixRules } from './rules/matrix.js';
+
+const pass: GradientRule = ({ gradients: [gradient] }) => [gradient];
+
+const every = <Name extends string, Answer extends Differentiability>(answer: Answer, ...names: Name[]): Record<Name, Answer> =>
+  Object.fromEntries(names.map((name) => [name, answer])) as Record<Name, Answer>;
+
+/** Comparisons, rounding, indices, shapes, integers, text and random numbers. */
+const constantOperators = every(
+  'constant',
+  ...(['And', 'ArgMax', 'ArgMin', 'Bernoulli', 'BitCast', 'BitShift', 'BitwiseAnd', 'BitwiseNot', 'BitwiseOr', 'BitwiseXor'] as const),
+  ...(['BlackmanWindow', 'Ceil', 'Constant', 'ConstantOfShape', 'ConvInteger', 'DynamicQuantizeLinear', 'Equal', 'EyeLike'] as const),
+  ...(['Floor', 'Greater', 'GreaterOrEqual', 'HammingWindow', 'HannWindow', 'Hardmax', 'ImageDecoder', 'IsInf', 'IsNaN', 'Less'] as const),
+  ...(['LessOrEqual', 'MatMulInteger', 'MelWeightMatrix', 'Multinomial', 'NonMaxSuppression', 'NonZero', 'Not', 'OneHot', 'Or'] as const),
+  ...(['QLinearConv', 'QLinearMatMul', 'RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike', 'Range'] as const),
+  ...(['RegexFullMatch', 'Round', 'SequenceLength', 'Shape', 'Sign', 'Size', 'StringConcat', 'StringNormalizer', 'StringSplit'] as const),
+  ...(['TfIdfVectorizer', 'Unique', 'Xor', 'OptionalHasElement'] as const),
+);
+
+const unsupportedOperators = every(
+  'unsupported',
+  ...(['AffineGrid', 'Attention', 'CenterCropPad', 'Col2Im', 'Compress', 'ConcatFromSequence', 'CumProd', 'DFT', 'DeformConv'] as const),
+  ...([
+    'DequantizeLinear',
+    'Det',
+    'Einsum',
+    'GridSample',
+    'If',
+    'LRN',
+    'Loop',
+    'LpPool',
+    'GlobalLpPool',
+    'MaxRoiPool',
+    'MaxUnpool',
+  ] as const),
+  ...([
+    'MeanVarianceNormalization',
+    'Mod',
+    'NegativeLogLikelihoodLoss',
+    'Optional',
+    'OptionalGetElement',
+    'QuantizeLinear',
+    'RNN',
+  ] as const),
+  ...(['ReverseSequence', 'RoiAlign', 'RotaryEmbedding', 'STFT', 'Scan', 'Scatter', 'SequenceAt', 'SequenceConstruct'] as const),
+  ...(['SequenceEmpty', 'SequenceErase', 'SequenceInsert', 'SequenceMap', 'SoftmaxCrossEntropyLoss', 'SplitToSequence'] as const),
+  ...(['TensorScatter', 'LpNormalization', 'ReduceProd'] as const),
+  // To be written by family; each family's file replaces its names here.
+  ...(['AveragePool', 'BatchNormalization', 'CastLike', 'Concat', 'Conv', 'ConvTranspose', 'CumSum', 'DepthToSpace', 'Expand'] as const),
+  ...(['Flatten', 'GRU', 'Gather', 'GatherElements', 'GatherND', 'GlobalAveragePool', 'GlobalMaxPool', 'GroupNormalization'] as const),
+  ...(['InstanceNormalization', 'LSTM', 'LayerNormalization', 'LogSoftmax', 'MaxPool', 'Pad', 'RMSNormalization', 'ReduceL1'] as const),
+  ...(['ReduceL2', 'ReduceLogSum', 'ReduceLogSumExp', 'ReduceMax', 'ReduceMean', 'ReduceMin', 'ReduceSum', 'ReduceSumSquare'] as const),
+  ...(['Reshape', 'Resize', 'ScatterElements', 'ScatterND', 'SimplifiedLayerNormalization', 'Slice', 'Softmax'] as const),
+  ...(['SpaceToDepth', 'Split', 'Squeeze', 'Tile', 'TopK', 'Transpose', 'Trilu', 'Unsqueeze', 'Upsample'] as const),
+);
+
+const onnxTable = {
+  ...constantOperators,
+  ...unsupportedOperators,
+  ...unaryRules,
+  ...binaryRules,
+  ...matrixRules,
+  /** Of floats to floats; to anything else see `differentiability`. */
+  Cast: pass,
+  /** Without a mask it hands its input on; masks of training are graph inputs. */
+  Dropout: pass,
+  Identity: pass,
+} as const satisfies Record<keyof typeof onnxOperators, Differentiability>;
+
+const microsoftTable: Readonly<Partial<Record<keyof typeof microsoftOperators, Differentiability>>> = {};
+
+const FLOAT32 = dataTypes.float32.code;
+
+/** What is known of the operator of `node`; an operator of a foreign domain is 'unsupported'. */
+export function differentiability(node: Node): Differentiability {
+  if (node.domain === '' && node.opType === 'Cast') return intAttribute(node, 'to', FLOAT32) === FLOAT32 ? pass : 'constant';
+  const table: Readonly<Record<string, Differentiability>> =
+    node.domain === '' ? onnxTable : node.domain === 'com.microsoft' ? microsoftTable : {};
+  return (Object.hasOwn(table, node.opType) ? table[node.opType] : undefined) ?? 'unsupported';
+}
