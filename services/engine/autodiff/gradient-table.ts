@@ -2,9 +2,12 @@
 import { dataTypes, intAttribute, type Node } from '../ir/index.js';
 import type { microsoftOperators, onnxOperators } from '../ops/index.js';
 import type { Differentiability, GradientRule } from './gradient-rule.js';
+import { axisFunctionRules } from './rules/axis-functions.js';
 import { binaryRules } from './rules/elementwise-binary.js';
 import { unaryRules } from './rules/elementwise-unary.js';
 import { matrixRules } from './rules/matrix.js';
+import { movementRules } from './rules/movement.js';
+import { reductionRules } from './rules/reduction.js';
 
 const pass: GradientRule = ({ gradients: [gradient] }) => [gradient];
 
@@ -50,14 +53,14 @@ const unsupportedOperators = every(
   ] as const),
   ...(['ReverseSequence', 'RoiAlign', 'RotaryEmbedding', 'STFT', 'Scan', 'Scatter', 'SequenceAt', 'SequenceConstruct'] as const),
   ...(['SequenceEmpty', 'SequenceErase', 'SequenceInsert', 'SequenceMap', 'SoftmaxCrossEntropyLoss', 'SplitToSequence'] as const),
-  ...(['TensorScatter', 'LpNormalization', 'ReduceProd'] as const),
+  ...(['TensorScatter', 'LpNormalization'] as const),
   // To be written by family; each family's file replaces its names here.
-  ...(['AveragePool', 'BatchNormalization', 'CastLike', 'Concat', 'Conv', 'ConvTranspose', 'CumSum', 'DepthToSpace', 'Expand'] as const),
-  ...(['Flatten', 'GRU', 'Gather', 'GatherElements', 'GatherND', 'GlobalAveragePool', 'GlobalMaxPool', 'GroupNormalization'] as const),
-  ...(['InstanceNormalization', 'LSTM', 'LayerNormalization', 'LogSoftmax', 'MaxPool', 'Pad', 'RMSNormalization', 'ReduceL1'] as const),
-  ...(['ReduceL2', 'ReduceLogSum', 'ReduceLogSumExp', 'ReduceMax', 'ReduceMean', 'ReduceMin', 'ReduceSum', 'ReduceSumSquare'] as const),
-  ...(['Reshape', 'Resize', 'ScatterElements', 'ScatterND', 'SimplifiedLayerNormalization', 'Slice', 'Softmax'] as const),
-  ...(['SpaceToDepth', 'Split', 'Squeeze', 'Tile', 'TopK', 'Transpose', 'Trilu', 'Unsqueeze', 'Upsample'] as const),
+  ...(['AveragePool', 'BatchNormalization', 'CastLike', 'Conv', 'ConvTranspose', 'DepthToSpace'] as const),
+  ...(['GRU', 'Gather', 'GatherElements', 'GatherND', 'GlobalAveragePool', 'GlobalMaxPool', 'GroupNormalization'] as const),
+  ...(['InstanceNormalization', 'LSTM', 'LayerNormalization', 'MaxPool', 'RMSNormalization'] as const),
+  ...(['ReduceMin'] as const),
+  ...(['Resize', 'ScatterElements', 'ScatterND', 'SimplifiedLayerNormalization'] as const),
+  ...(['SpaceToDepth', 'TopK', 'Upsample'] as const),
 );
 
 const onnxTable = {
@@ -66,6 +69,9 @@ const onnxTable = {
   ...unaryRules,
   ...binaryRules,
   ...matrixRules,
+  ...axisFunctionRules,
+  ...movementRules,
+  ...reductionRules,
   /** Of floats to floats; to anything else see `differentiability`. */
   Cast: pass,
   /** Without a mask it hands its input on; masks of training are graph inputs. */

@@ -5,7 +5,7 @@ import type { BackwardStep, GradientRule } from './gradient-rule.js';
 import { differentiability } from './gradient-table.js';
 
 export interface VjpRequest {
-  /** Extended in place. Values behind which a gradient flows must be of the main graph. */
+  /** Of operator set 13 or later, extended in place. Values behind which a gradient flows must be of the main graph. */
   readonly model: Model;
   /** Sizes by name of value, as for one run of the graph: the backward graph is written for exactly these. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
@@ -16,6 +16,9 @@ export interface VjpRequest {
   readonly names?: NameAuthority;
 }
 
+/** The first whose reductions take their axes as an input, and whose Softmax has one axis. */
+const OPSET_MIN = 13;
+
 /**
  * Vector-Jacobian product (Griewank and Walther, Evaluating Derivatives, 2008, section 3.2): for L = sum_y <dL/dy, y> the
  * adjoint of every value is x' = sum over readers r of x of (dr/dx)^T r', gathered from the last node to the first.
@@ -25,6 +28,7 @@ export interface VjpRequest {
  */
 export function vjp(request: VjpRequest): Map<Value, Value> {
   const { model, wrt } = request;
+  if (model.opset < OPSET_MIN) throw new RangeError(`vjp: the model has operator set ${model.opset}, ${OPSET_MIN} is needed`);
   const write = new GraphWriter(model, request.names ?? new NameAuthority(model), model.graph, 'backward');
   const forward = [...model.graph.nodes];
   const active = activeValues(forward, wrt);
