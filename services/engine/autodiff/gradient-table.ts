@@ -3,6 +3,7 @@ import { dataTypes, intAttribute, type Node } from '../ir/index.js';
 import type { microsoftOperators, onnxOperators } from '../ops/index.js';
 import type { Differentiability, GradientRule } from './gradient-rule.js';
 import { axisFunctionRules } from './rules/axis-functions.js';
+import { convolutionRules } from './rules/convolution.js';
 import { binaryRules } from './rules/elementwise-binary.js';
 import { unaryRules } from './rules/elementwise-unary.js';
 import { matrixRules } from './rules/matrix.js';
@@ -55,7 +56,7 @@ const unsupportedOperators = every(
   ...(['SequenceEmpty', 'SequenceErase', 'SequenceInsert', 'SequenceMap', 'SoftmaxCrossEntropyLoss', 'SplitToSequence'] as const),
   ...(['TensorScatter', 'LpNormalization'] as const),
   // To be written by family; each family's file replaces its names here.
-  ...(['AveragePool', 'BatchNormalization', 'CastLike', 'Conv', 'ConvTranspose', 'DepthToSpace'] as const),
+  ...(['AveragePool', 'BatchNormalization', 'CastLike', 'DepthToSpace'] as const),
   ...(['GRU', 'Gather', 'GatherElements', 'GatherND', 'GlobalAveragePool', 'GlobalMaxPool', 'GroupNormalization'] as const),
   ...(['InstanceNormalization', 'LSTM', 'LayerNormalization', 'MaxPool', 'RMSNormalization'] as const),
   ...(['ReduceMin'] as const),
@@ -69,6 +70,7 @@ const onnxTable = {
   ...unaryRules,
   ...binaryRules,
   ...matrixRules,
+  ...convolutionRules,
   ...axisFunctionRules,
   ...movementRules,
   ...reductionRules,
