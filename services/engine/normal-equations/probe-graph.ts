@@ -5,6 +5,7 @@ import {
   attributeOf,
   type DataType,
   float32Tensor,
+  graphsWithin,
   int64Tensor,
   type Model,
   NameAuthority,
@@ -33,6 +34,7 @@ export class ProbeGraph {
     }
     for (const value of [...graph.inputs, ...graph.initializers.keys()]) this.values.set(value.name, value);
     for (const node of graph.nodes) for (const value of node.outputs) if (value) this.values.set(value.name, value);
+    forgetSizes(this.model);
   }
 
   /** The value of the main graph with this name. */
@@ -83,6 +85,15 @@ export class ProbeGraph {
     }
     graph.remove(graph.nodes.filter((node) => !needed.has(node)));
     return this.model;
+  }
+}
+
+/** Sizes that a file declares for computed values can be stale, a fixed batch among them: the runtime would believe them. */
+function forgetSizes(model: Model): void {
+  for (const { nodes } of graphsWithin(model.graph)) {
+    for (const { outputs } of nodes) {
+      for (const value of outputs) if (value?.type?.kind === 'tensor') value.type = { ...value.type, shape: null };
+    }
   }
 }
 
