@@ -1,4 +1,4 @@
-/** Normal equations of a fit: what the rows X of a layer and an error E that they shall explain come to, X^T X and X^T E. */
+/** Normal equations of a fit: what the rows X of a layer and an error E that they shall explain come to, X^T X (or few X) and X^T E. */
 import { float32Values, integerValues, type Value } from '../ir/index.js';
 import { groupsOf, type RowLayer, rowSignature } from './layer-rows.js';
 import type { ProbeGraph } from './probe-graph.js';
@@ -14,8 +14,14 @@ export interface FitLayer extends RowLayer {
 
 export interface FitRequest extends Omit<RowSumRequest, 'layers'> {
   readonly layers: readonly FitLayer[];
-  /** Whether X^T X is wanted, or only what changes with E. */
+  /** Whether X^T X, or the rows, are wanted, or only what changes with E. */
   readonly withGram: boolean;
+}
+
+/** Rows of one run, [groups, K, count]. */
+export interface RowBlock {
+  readonly values: Float32Array;
+  readonly count: number;
 }
 
 /** Sums over rows; [group, ...] row-major. */
@@ -24,8 +30,10 @@ export interface FitSums {
   readonly depth: number;
   readonly outputs: number;
   readonly rows: number;
-  /** [groups, K, K]: x x^T; shared by layers with the same rows, empty when it was not wanted. */
+  /** [groups, K, K]: x x^T; shared by layers with the same rows, empty when it was not wanted or the rows are kept. */
   readonly gram: Float64Array;
+  /** The rows themselves in place of the Gram matrix, where they are fewer than K. */
+  readonly blocks?: readonly RowBlock[];
   /** [groups, K]: x. */
   readonly inputs: Float64Array;
   /** [groups, K, O]: x e^T. */
@@ -66,18 +74,22 @@ class ErrorSums implements RowSum<Map<string, SplitSums>> {
   private readonly shape: string;
   private readonly mean: string;
   private readonly gram: string | null;
+  /** The rows, when they are kept. */
+  private readonly rows: string | null;
   private readonly errors: { layer: FitLayer; cross: string; mean: string; square: string }[];
   private readonly fitted: Totals;
   private readonly heldOut: Totals;
   private runs = 0;
 
-  constructor(probe: ProbeGraph, { rows, layer, thinned }: SummedRows, members: readonly FitLayer[], withGram: boolean) {
+  constructor(probe: ProbeGraph, { rows, layer, thinned, rowsTotal }: SummedRows, members: readonly FitLayer[], withGram: boolean) {
     this.groups = groupsOf(layer);
     this.depth = layer.depth;
     this.shape = probe.output(probe.node('Shape', [rows]), 'int64');
     this.mean = probe.output(probe.node('GlobalAveragePool', [rows]), 'float32');
     const product = (other: Value): string => probe.output(probe.node('MatMul', [rows, probe.transpose(other, [0, 2, 1])]), 'float32');
-    this.gram = withGram ? product(rows) : null;
+    const isKept = withGram && rowsTotal < layer.depth;
+    this.gram = withGram && !isKept ? product(rows) : null;
+    this.rows = isKept ? probe.output(rows, 'float32') : null;
     this.errors = members.map((member) => {
       const error = thinned(member.error(probe));
       return {
@@ -87,7 +99,7 @@ class ErrorSums implements RowSum<Map<string, SplitSums>> {
         square: probe.output(probe.node('GlobalAveragePool', [probe.node('Mul', [error, error])]), 'float32'),
       };
     });
-    const totals = (): Totals => new Totals(this.groups * this.depth, withGram ? this.depth : 0, this.errors.length);
+    const totals = (): Totals => new Totals(this.groups * this.depth, this.gram ? this.depth : 0, this.errors.length);
     [this.fitted, this.heldOut] = [totals(), totals()];
   }
 
@@ -98,6 +110,7 @@ class ErrorSums implements RowSum<Map<string, SplitSums>> {
     totals.rows += rows;
     addTo(totals.inputs, float32Values(part(this.mean)), rows);
     if (this.gram) addTo(totals.gram, float32Values(part(this.gram)), 1);
+    if (this.rows) totals.blocks.push({ values: float32Values(part(this.rows)), count: rows });
     for (const [at, { cross, mean, square }] of this.errors.entries()) {
       totals.error(at, 'cross', float32Values(part(cross)), 1);
       totals.error(at, 'errors', float32Values(part(mean)), rows);
@@ -121,6 +134,7 @@ class Totals {
   rows = 0;
   readonly gram: Float64Array;
   readonly inputs: Float64Array;
+  readonly blocks: RowBlock[] = [];
   private readonly parts: { cross: Float64Array; errors: Float64Array; squares: Float64Array }[];
 
   /** `lines`: groups times K. */
@@ -139,15 +153,16 @@ class Totals {
     addTo(part[name], values, factor);
   }
 
-  of(at: number): Pick<FitSums, 'rows' | 'gram' | 'inputs'> & ErrorPart {
-    const { rows, gram, inputs } = this;
+  of(at: number): Pick<FitSums, 'rows' | 'gram' | 'inputs' | 'blocks'> & ErrorPart {
+    const { rows, gram, inputs, blocks } = this;
     const { cross, errors, squares } = this.parts[at] ?? { cross: gram, errors: gram, squares: gram };
-    return { rows, gram, inputs, cross, errors, squares };
+    return { rows, gram, inputs, cross, errors, squares, ...(blocks.length > 0 ? { blocks } : {}) };
   }
 
   /** Adds `other` to this one. */
   plus(other: Totals): this {
     this.rows += other.rows;
+    this.blocks.push(...other.blocks);
     addTo(this.gram, other.gram, 1);
     addTo(this.inputs, other.inputs, 1);
     for (const [at, part] of this.parts.entries()) {

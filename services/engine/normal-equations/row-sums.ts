@@ -35,6 +35,8 @@ export interface SummedRows {
   readonly layer: RowLayer;
   /** About as many rows come in one run. */
   readonly rowsPerRun: number;
+  /** About as many rows come in all. */
+  readonly rowsTotal: number;
   /** Takes of other values [.., .., all rows] the rows that were taken of these. */
   thinned(all: Value): Value;
 }
@@ -67,8 +69,11 @@ export async function sumRows<T>(
     const step = coprimeStep(Math.ceil((each * samples.sampleCount) / (request.rowsMax ?? ROWS_MAX)), each);
     const activation = probe.value(layer.activation) ?? missing(layer.activation);
     const thinned = (all: Value): Value => everyRow(probe, all, step);
-    const rowsPerRun = Math.ceil((each / step) * (samples.fixedBatch ?? size));
-    sums.set(rowSignature(layer), sumOf(probe, { rows: thinned(layerRows(probe, activation, layer)), layer, rowsPerRun, thinned }));
+    const counts = {
+      rowsPerRun: Math.ceil((each / step) * (samples.fixedBatch ?? size)),
+      rowsTotal: Math.ceil((each / step) * samples.sampleCount),
+    };
+    sums.set(rowSignature(layer), sumOf(probe, { rows: thinned(layerRows(probe, activation, layer)), layer, ...counts, thinned }));
   }
   try {
     await runAll({ model: probe.pruned(), samples, size, context }, async (fetched) => {

@@ -3,10 +3,10 @@ import type { Model, Value } from '../../ir/index.js';
 import { portions } from '../../layers/portions.js';
 import { WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext, RunSource } from '../../method.js';
-import { type FitLayer, fitSums } from '../../normal-equations/fit-sums.js';
+import { type FitLayer, fitSums, type SplitSums } from '../../normal-equations/fit-sums.js';
 import { groupsOf, rowSignature } from '../../normal-equations/layer-rows.js';
 import { type VisibleRange, visibleRange } from './layer-tail.js';
-import { RidgeFit } from './least-squares.js';
+import { NormalEquations, type RidgeFit, type WeightChange } from './least-squares.js';
 import { pairModels } from './paired-probe.js';
 import type { RepairTask } from './repair-schedule.js';
 import type { RepairSite } from './repair-site.js';
@@ -54,17 +54,9 @@ async function fitTogether(request: PassRequest, context: MethodContext, repairs
   for (const [at, { site }] of request.tasks.entries()) {
     const split = sums.get(String(at));
     if (!split || split.all.rows === 0) continue;
-    const { hasBias, obstacle } = site;
-    const ridge = obstacle === undefined ? chooseRidge(split, hasBias) : null;
-    if (ridge === null) {
-      site.change(meanShift(split.all, hasBias));
-      repairs.set(site, { kind: hasBias ? 'compensated' : 'kept', why: obstacle ?? 'rows that were held out agree with no other weights' });
-      continue;
-    }
-    const fit = new RidgeFit(split.all, { ridge, hasBias });
-    site.change(fit.solve(split.all));
-    fits.set(site, fit);
-    repairs.set(site, { kind: 'refitted', ridge });
+    const { repair, fit } = linearFit(site, split);
+    if (fit) fits.set(site, fit);
+    repairs.set(site, repair);
   }
   const hidden = request.tasks.filter((task) => fits.has(task.site) && rangeOf(task));
   for (let pass = 0; pass < VISIBLE_PASSES && hidden.length > 0 && request.pruned.opset >= WHERE_OPSET; pass += 1) {
@@ -72,7 +64,7 @@ async function fitTogether(request: PassRequest, context: MethodContext, repairs
     for (const [at, { site }] of hidden.entries()) {
       const split = visible.get(String(at));
       const change = split && fits.get(site)?.solve(split.all);
-      if (!change) continue;
+      if (!change || !hasOnlyNumbers(change)) continue;
       const further = (value: number): number => OVERSHOOT * value;
       site.change({ weights: change.weights.map(further), bias: change.bias.map(further) });
     }
@@ -80,6 +72,27 @@ async function fitTogether(request: PassRequest, context: MethodContext, repairs
 }
 
 const WHERE_OPSET = 9;
+
+const NOT_FINITE = 'sums over what it sees or should compute are not finite';
+const DISAGREEING = 'rows that were held out agree with no other weights';
+
+/** Changes the weights of the site, or its bias, or nothing when the sums say nothing. */
+function linearFit(site: RepairSite, split: SplitSums): { readonly repair: Repair; readonly fit?: RidgeFit } {
+  const { hasBias, obstacle } = site;
+  const ridge = obstacle === undefined ? chooseRidge(split, hasBias) : null;
+  const fit = ridge === null ? null : new NormalEquations(split.all, hasBias).fit(ridge);
+  const change = fit?.solve(split.all) ?? meanShift(split.all, hasBias);
+  const isKnown = ridge === null || fit !== null;
+  if (!isKnown || !hasOnlyNumbers(change) || !split.all.squares.every(Number.isFinite))
+    return { repair: { kind: 'kept', why: NOT_FINITE } };
+  site.change(change);
+  if (ridge !== null && fit) return { repair: { kind: 'refitted', ridge }, fit };
+  return { repair: { kind: hasBias ? 'compensated' : 'kept', why: obstacle ?? DISAGREEING } };
+}
+
+function hasOnlyNumbers({ weights, bias }: WeightChange): boolean {
+  return weights.every(Number.isFinite) && bias.every(Number.isFinite);
+}
 
 function fitRequest(
   { original, pruned, tasks, samples, rowsOf }: PassRequest,

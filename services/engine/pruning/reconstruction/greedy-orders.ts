@@ -30,6 +30,7 @@ export async function greedyOrders({ model, groups, samples }: GreedyRequest, co
   const read = groups.map((group) => ({ group, parts: consumerParts(group, store) }));
   const shares = groups.length > MANY_GROUPS ? SHARES_OF_MANY : SHARES;
   const found: { group: PruningGroup; removal: GreedyRemoval }[] = [];
+  const endless = new Set<PruningGroup>();
   for (const turn of portions(read, GRAM_ELEMENTS_MAX, gramElements)) {
     const layers = turn.flatMap(({ parts }) => parts.map(({ weight: { form } }) => ({ ...form.rows, key: rowSignature(form.rows) })));
     const sums = await gramMatrices({ model, layers, samples, context });
@@ -38,7 +39,8 @@ export async function greedyOrders({ model, groups, samples }: GreedyRequest, co
       const seen = parts.flatMap((part) => seenPart(part, sums));
       const last = Math.min(...group.parts.map((part) => part.length)) - 1;
       const refitAt = shares.map((share) => Math.max(1, Math.round(share * last)));
-      if (seen.length > 0) found.push({ group, removal: greedyRemoval(group, seen, refitAt) });
+      if (seen.some(({ sums, group: own }) => !hasOnlyNumbers(sums, own))) endless.add(group);
+      else if (seen.length > 0) found.push({ group, removal: greedyRemoval(group, seen, refitAt) });
       context.progress(found.length / groups.length, `order of ${group.id}`);
     }
   }
@@ -47,11 +49,20 @@ export async function greedyOrders({ model, groups, samples }: GreedyRequest, co
     return { group, steps, costs: costsThrough(costs, noise[at] ?? []) };
   });
   const ranked = new Set(orders.map(({ group }) => group));
-  const unranked = groups.filter((group) => !ranked.has(group)).map((group): UnrankedGroup => ({ group, reason: UNREAD }));
+  const unranked = groups
+    .filter((group) => !ranked.has(group))
+    .map((group): UnrankedGroup => ({ group, reason: endless.has(group) ? ENDLESS : UNREAD }));
   return { orders, unranked };
 }
 
 const UNREAD = 'no layer with constant float32 weights reads its units, so nothing tells what they are worth to it';
+const ENDLESS = 'what the layers that read its units see on the samples is not finite';
+
+/** A value that is not finite shows on the diagonal. */
+function hasOnlyNumbers({ gram, depth }: GramMatrix, group: number): boolean {
+  for (let k = 0; k < depth; k += 1) if (!Number.isFinite(gram[(group * depth + k) * depth + k])) return false;
+  return true;
+}
 
 function seenPart(part: ConsumerPart, sums: ReadonlyMap<string, GramMatrix>): SeenPart[] {
   const own = sums.get(rowSignature(part.weight.form.rows));

@@ -1,6 +1,6 @@
 /** The change of a layer's weights that explains an error best: ridge regression on normal equations, in float64. */
 import type { FitSums } from '../../normal-equations/fit-sums.js';
-import { choleskyUpper, solveWithFactor } from '../../normal-equations/linear-algebra.js';
+import { type NormalSystem, normalSystem, type Solver } from './normal-system.js';
 
 /** What is added to the weights and the bias of a layer. */
 export interface WeightChange {
@@ -10,46 +10,51 @@ export interface WeightChange {
   readonly bias: Float64Array;
 }
 
-export interface FitForm {
-  /** Share of the mean of the diagonal that is added to it. */
-  readonly ridge: number;
-  /** Whether the bias changes, too: it is not pulled towards what it was. */
-  readonly hasBias: boolean;
-}
-
-const RIDGE_GROWTH = 10;
-const ATTEMPTS = 8;
-
 /**
  * Solves, for each group, with x and e centred where there is a bias,
  *   D = (X^T X / n + r I)^-1 X^T E / n,  b = mean(e) - D^T mean(x),  r = ridge mean(diag(X^T X / n)):
- * the weights move from where they are, so that r pulls them there and not to zero. The factor is kept: of the sums that `solve`
- * is given only those with E may be others.
+ * the weights move from where they are, so that r pulls them there and not to zero; the bias is not pulled.
  */
-export class RidgeFit {
-  private readonly factors: Float64Array[];
+export class NormalEquations {
+  private readonly systems: readonly NormalSystem[];
 
+  /** `hasBias`: whether the bias changes, too. */
   constructor(
     private readonly sums: FitSums,
-    private readonly form: FitForm,
+    private readonly hasBias: boolean,
   ) {
-    this.factors = Array.from({ length: sums.groups }, (_, group) => ridgeFactor(sums, group, form));
+    this.systems = Array.from({ length: sums.groups }, (_, group) => normalSystem(sums, group, hasBias));
   }
+
+  /** `ridge`: share of the mean of the diagonal that is added to it. Null when the sums hold values that are not finite. */
+  fit(ridge: number): RidgeFit | null {
+    const solvers = this.systems.flatMap((system) => system.solver(ridge) ?? []);
+    return solvers.length === this.sums.groups ? new RidgeFit(this.sums, this.hasBias, solvers) : null;
+  }
+}
+
+/** Of the sums that `solve` is given only those with E may be others than in the equations. */
+export class RidgeFit {
+  constructor(
+    private readonly sums: FitSums,
+    private readonly hasBias: boolean,
+    private readonly solvers: readonly Solver[],
+  ) {}
 
   solve({ rows, cross, errors, outputs }: FitSums): WeightChange {
     const { groups, depth, inputs, rows: all } = this.sums;
     const weights = new Float64Array(groups * depth * outputs);
     const bias = new Float64Array(groups * outputs);
-    for (let group = 0; group < groups; group += 1) {
+    for (const [group, solver] of this.solvers.entries()) {
       const right = cross.slice(group * depth * outputs, (group + 1) * depth * outputs);
       for (let k = 0; k < depth; k += 1) {
-        const mean = this.form.hasBias ? (inputs[group * depth + k] ?? 0) / all : 0;
+        const mean = this.hasBias ? (inputs[group * depth + k] ?? 0) / all : 0;
         for (let o = 0; o < outputs; o += 1)
           right[k * outputs + o] = ((right[k * outputs + o] ?? 0) - mean * (errors[group * outputs + o] ?? 0)) / rows;
       }
-      const change = solveWithFactor(this.factors[group] ?? new Float64Array(), right, depth);
+      const change = solver(right);
       weights.set(change, group * depth * outputs);
-      if (!this.form.hasBias) continue;
+      if (!this.hasBias) continue;
       for (let o = 0; o < outputs; o += 1) {
         let shift = (errors[group * outputs + o] ?? 0) / rows;
         for (let k = 0; k < depth; k += 1) shift -= ((inputs[group * depth + k] ?? 0) / all) * (change[k * outputs + o] ?? 0);
@@ -58,28 +63,6 @@ export class RidgeFit {
     }
     return { weights, bias };
   }
-}
-
-/** Of X^T X / n + r I; r grows while the matrix is not positive definite, which rounding alone can do. */
-function ridgeFactor(sums: FitSums, group: number, { ridge, hasBias }: FitForm): Float64Array {
-  const { depth, rows, gram, inputs } = sums;
-  const matrix = new Float64Array(depth * depth);
-  let trace = 0;
-  for (let i = 0; i < depth; i += 1) {
-    const mean = hasBias ? (inputs[group * depth + i] ?? 0) / rows : 0;
-    const line = (group * depth + i) * depth;
-    for (let j = 0; j < depth; j += 1) matrix[i * depth + j] = ((gram[line + j] ?? 0) - mean * (inputs[group * depth + j] ?? 0)) / rows;
-    trace += matrix[i * depth + i] ?? 0;
-  }
-  let added = trace > 0 ? (ridge * trace) / depth : 1;
-  let present = 0;
-  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1, added *= RIDGE_GROWTH) {
-    for (let i = 0; i < depth; i += 1) matrix[i * depth + i] = (matrix[i * depth + i] ?? 0) + added - present;
-    present = added;
-    const factor = choleskyUpper(matrix, depth);
-    if (factor) return factor;
-  }
-  throw new Error('ridgeFactor: the sums hold values that are not finite');
 }
 
 /**
@@ -96,14 +79,43 @@ export function errorAfter(sums: FitSums, { weights, bias }: WeightChange): numb
     for (let i = 0; i < depth; i += 1) {
       const line = (group * depth + i) * outputs;
       error += 2 * (sums.inputs[group * depth + i] ?? 0) * dot(weights, line, { other: bias, from: group * outputs, count: outputs });
+    }
+  }
+  return error + (sums.blocks ? answeredRows(sums, weights) : answeredProducts(sums, weights));
+}
+
+/** D^T (x x^T) D, from the sums of x x^T. */
+function answeredProducts({ groups, depth, outputs, gram }: FitSums, weights: Float64Array): number {
+  let sum = 0;
+  for (let group = 0; group < groups; group += 1) {
+    for (let i = 0; i < depth; i += 1) {
+      const line = (group * depth + i) * outputs;
       for (let j = 0; j <= i; j += 1) {
-        const product = sums.gram[(group * depth + i) * depth + j] ?? 0;
+        const product = gram[(group * depth + i) * depth + j] ?? 0;
         const both = dot(weights, line, { other: weights, from: (group * depth + j) * outputs, count: outputs });
-        error += (i === j ? 1 : 2) * product * both;
+        sum += (i === j ? 1 : 2) * product * both;
       }
     }
   }
-  return error;
+  return sum;
+}
+
+/** The same as |D^T x|^2, row by row. */
+function answeredRows({ groups, depth, outputs, blocks = [] }: FitSums, weights: Float64Array): number {
+  let sum = 0;
+  const answer = new Float64Array(outputs);
+  for (const { values, count } of blocks) {
+    for (let at = 0; at < groups * count; at += 1) {
+      const [group, row] = [Math.floor(at / count), at % count];
+      answer.fill(0);
+      for (let k = group * depth; k < (group + 1) * depth; k += 1) {
+        const value = values[k * count + row] ?? 0;
+        if (value !== 0) for (let o = 0; o < outputs; o += 1) answer[o] = (answer[o] ?? 0) + value * (weights[k * outputs + o] ?? 0);
+      }
+      for (const each of answer) sum += each * each;
+    }
+  }
+  return sum;
 }
 
 function dot(left: Float64Array, start: number, { other, from, count }: { other: Float64Array; from: number; count: number }): number {

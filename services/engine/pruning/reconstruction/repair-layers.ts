@@ -50,7 +50,7 @@ export async function repairLayers(request: RepairRequest, context: MethodContex
   const repairs = await repairInOrder({ ...request, sites: changed, shapes }, context);
   const after = await networkErrors(network, context);
   const error = { before: before.outputs, after: after.outputs };
-  if (after.outputs > before.outputs) {
+  if (after.outputs > before.outputs || (Number.isNaN(after.outputs) && !Number.isNaN(before.outputs))) {
     snapshot.restore();
     const reason = 'its weights stay: repairing the layers brought the outputs of the model no closer to those of the original';
     return {
@@ -126,6 +126,9 @@ interface Findings {
   readonly after: NetworkErrors;
 }
 
+const UNCHANGED = 'it computes what it did';
+const NOT_FINITE = 'what it computes on the samples is not finite';
+
 function describe(
   sites: readonly RepairSite[],
   { repairs, before, after }: Findings,
@@ -134,7 +137,7 @@ function describe(
   const percent = (share = 0): string => `${(100 * share).toPrecision(3)} %`;
   const nodes = sites.map((site) => {
     const repair = repairs.get(site);
-    if (!repair) return line(site, 'left', 'not repaired: it computes what it did');
+    if (!repair) return line(site, 'left', `not repaired: ${Number.isFinite(before.bySite.get(site)) ? UNCHANGED : NOT_FINITE}`);
     const errors = `error of its outputs ${percent(before.bySite.get(site))} -> ${percent(after.bySite.get(site))}`;
     if (repair.kind === 'refitted') return line(site, 'changed', `refitted to the original (ridge ${repair.ridge}): ${errors}`);
     const what = repair.kind === 'compensated' ? 'means compensated in its bias' : 'its weights stay';

@@ -1,6 +1,6 @@
 /** How far a layer may move: as far as rows that were held out agree with. */
 import type { FitSums, SplitSums } from '../../normal-equations/fit-sums.js';
-import { errorAfter, RidgeFit, type WeightChange } from './least-squares.js';
+import { errorAfter, NormalEquations, type WeightChange } from './least-squares.js';
 
 const RIDGES = [1e-4, 1e-3, 1e-2, 1e-1, 1];
 /** A larger ridge has to be better by this share: smaller differences are chance. */
@@ -14,9 +14,12 @@ export function chooseRidge({ all, heldOut }: SplitSums, hasBias: boolean): numb
   const [first = 0] = RIDGES;
   if (heldOut.rows === 0) return first;
   const others = without(all, heldOut);
+  const equations = new NormalEquations(others, hasBias);
   let best: { ridge: number; error: number } | null = null;
   for (const ridge of RIDGES) {
-    const error = errorAfter(heldOut, new RidgeFit(others, { ridge, hasBias }).solve(others));
+    const fit = equations.fit(ridge);
+    const error = fit ? errorAfter(heldOut, fit.solve(others)) : Number.NaN;
+    if (!Number.isFinite(error)) break;
     if (best && error >= (1 - GAIN) * best.error) break;
     best = { ridge, error };
   }
@@ -34,6 +37,7 @@ function without(all: FitSums, part: FitSums): FitSums {
     ...all,
     rows: all.rows - part.rows,
     gram: difference(all.gram, part.gram),
+    ...(all.blocks ? { blocks: all.blocks.filter((block) => !part.blocks?.includes(block)) } : {}),
     inputs: difference(all.inputs, part.inputs),
     cross: difference(all.cross, part.cross),
     errors: difference(all.errors, part.errors),

@@ -91,4 +91,45 @@ describe('fitSums', () => {
       }
     }
   });
+
+  it('counts the rows that there are, whatever sizes the file declares for what it computes', async () => {
+    const [first, second] = [layer(1), layer(2)];
+    for (const { graph } of [first, second]) {
+      const [stale] = graph.nodes[0]?.outputs ?? [];
+      if (stale) stale.type = { kind: 'tensor', dataType: 'float32', shape: [128, depth] };
+    }
+    const { model, nameInSecond } = joinModels(first, second);
+    const [activation = '', output = ''] = [first.graph.nodes[0]?.outputs[0]?.name, first.graph.outputs[0]?.name];
+    const error = (probe: ProbeGraph): Value => {
+      const value = probe.value(nameInSecond(output));
+      if (!value) throw new Error(output);
+      return probe.transpose(probe.reshape(value, [1, -1, outputs]), [0, 2, 1]);
+    };
+    const request = { model, samples: samplesOf('x', noise([samples, depth], 5)), context: contextFor('measured'), withGram: true };
+    const found = (await fitSums({ ...request, layers: [{ activation, depth, key: 'layer', outputs, error }] })).get('layer');
+    expect(found?.all.rows).toBe(samples);
+  });
+
+  it('keeps the rows themselves where there are fewer than inputs', async () => {
+    const builder = new ModelBuilder();
+    const wide = 12;
+    const x = builder.node('Relu', [builder.input('x', ['n', wide])]);
+    const { model } = builder.output(builder.node('MatMul', [x, builder.constant('w', noise([wide, outputs], 1))]));
+    const values = noise([wide - 2, wide], 5);
+    const error = (probe: ProbeGraph): Value => {
+      const value = probe.value(model.graph.outputs[0]?.name ?? '');
+      if (!value) throw new Error('no output');
+      return probe.transpose(probe.reshape(value, [1, -1, outputs]), [0, 2, 1]);
+    };
+    const request = { model, samples: samplesOf('x', values), context: contextFor('measured'), withGram: true };
+    const found = (await fitSums({ ...request, layers: [{ activation: x.name, depth: wide, key: 'layer', outputs, error }] })).get('layer');
+    const [block] = found?.all.blocks ?? [];
+    expect(found?.all.gram).toHaveLength(0);
+    expect(block?.count).toBe(wide - 2);
+    const rows = float32Values(values);
+    const expected = Array.from({ length: wide * (wide - 2) }, (_, at) =>
+      Math.max(0, rows[(at % (wide - 2)) * wide + Math.floor(at / (wide - 2))] ?? 0),
+    );
+    expect([...(block?.values ?? [])]).toEqual(expected);
+  });
 });

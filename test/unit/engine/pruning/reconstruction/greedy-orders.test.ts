@@ -54,6 +54,16 @@ describe('greedyOrders', () => {
     expect(order?.costs[0]).toBe(0);
   });
 
+  it('has no order for units whose readers see values that are not finite, and says so', async () => {
+    const builder = new ModelBuilder();
+    const a = builder.node('Conv', [builder.input('x', ['n', 3, map, map]), builder.constant('first', noise([units, 3, 1, 1], 1))]);
+    const endless = builder.node('Div', [a, builder.constant('zero', float32Tensor([1], [0]))]);
+    const { model } = builder.output(builder.node('Conv', [endless, builder.constant('second', noise([4, units, 1, 1], 2))]));
+    const { orders, unranked } = await greedyOrders({ model, groups: [groupOf(model, units)], samples }, context);
+    expect(orders).toEqual([]);
+    expect(unranked.map(({ reason }) => reason)).toEqual([expect.stringContaining('not finite')]);
+  });
+
   it('never lets costs fall, and keeps one unit', async () => {
     const model = network();
     const groups = [groupOf(model, units), groupOf(model, 4)];

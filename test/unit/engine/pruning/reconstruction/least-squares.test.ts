@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { float32Values } from '../../../../../services/engine/ir/index.js';
 import type { FitSums } from '../../../../../services/engine/normal-equations/fit-sums.js';
-import { errorAfter, RidgeFit, type WeightChange } from '../../../../../services/engine/pruning/reconstruction/least-squares.js';
+import { errorAfter, NormalEquations, type WeightChange } from '../../../../../services/engine/pruning/reconstruction/least-squares.js';
 import { chooseRidge, meanShift } from '../../../../../services/engine/pruning/reconstruction/ridge-choice.js';
 import { noise } from '../../quantization/method-fixtures.js';
 
@@ -79,13 +79,61 @@ function residual(data: Rows, change: WeightChange, group: number, x: Float64Arr
   );
 }
 
+function fitted(sums: FitSums, ridge: number, hasBias: boolean): WeightChange {
+  const fit = new NormalEquations(sums, hasBias).fit(ridge);
+  if (!fit) throw new Error('the sums are not finite');
+  return fit.solve(sums);
+}
+
+/** The same sums with the rows in place of their products. */
+function byRows(data: Rows): FitSums {
+  const { groups, rows, depth, inputs } = data;
+  const values = Float32Array.from({ length: groups * depth * rows }, (_, at) => {
+    const [line, row] = [Math.floor(at / rows), at % rows];
+    return inputs[(Math.floor(line / depth) * rows + row) * depth + (line % depth)] ?? 0;
+  });
+  return { ...sumsOf(data), gram: new Float64Array(), blocks: [{ values, count: rows }] };
+}
+
+describe('NormalEquations', () => {
+  it('gives from rows that are fewer than inputs what it gives from their products', () => {
+    const few = fc.record({
+      groups: fc.integer({ min: 1, max: 2 }),
+      depth: fc.integer({ min: 8, max: 12 }),
+      outputs: fc.integer({ min: 1, max: 3 }),
+      rows: fc.integer({ min: 3, max: 7 }),
+      seed: fc.nat(1000),
+    });
+    fc.assert(
+      fc.property(few, fc.boolean(), fc.constantFrom(1e-3, 0.1), (size, hasBias, ridge) => {
+        const random = randomRows(size);
+        const data = { ...random, inputs: random.inputs.map(Math.fround) };
+        const [expected, found] = [fitted(sumsOf(data), ridge, hasBias), fitted(byRows(data), ridge, hasBias)];
+        for (const [at, value] of expected.weights.entries()) expect(found.weights[at]).toBeCloseTo(value, 5);
+        for (const [at, value] of expected.bias.entries()) expect(found.bias[at]).toBeCloseTo(value, 5);
+        expect(errorAfter(byRows(data), expected)).toBeCloseTo(errorAfter(sumsOf(data), expected), 5);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it.each([
+    ['products', sumsOf],
+    ['rows', byRows],
+  ] as const)('has no solution when %s are not finite', (_, sums) => {
+    const data = randomRows({ groups: 1, depth: 4, outputs: 2, rows: 20, seed: 1 });
+    data.inputs[5] = Number.NaN;
+    expect(new NormalEquations(sums(data), true).fit(1e-4)).toBeNull();
+  });
+});
+
 describe('RidgeFit', () => {
   it('solves the regularized problem: the gradient of |E - X D - b|^2 / n + r |D|^2 is zero in D, and in b where there is one', () => {
     fc.assert(
       fc.property(shape, fc.boolean(), fc.constantFrom(1e-4, 0.1), (size, hasBias, ridge) => {
         const data = randomRows(size);
         const sums = sumsOf(data);
-        const change = new RidgeFit(sums, { ridge, hasBias }).solve(sums);
+        const change = fitted(sums, ridge, hasBias);
         const { groups, depth, outputs, rows } = data;
         const gradient = new Float64Array(groups * depth * outputs);
         const shift = new Float64Array(groups * outputs);
@@ -118,7 +166,7 @@ describe('RidgeFit', () => {
       fc.property(shape, (size) => {
         const data = randomRows(size);
         const sums = sumsOf(data);
-        const change = new RidgeFit(sums, { ridge: 1e-4, hasBias: true }).solve(sums);
+        const change = fitted(sums, 1e-4, true);
         let error = 0;
         eachRow(data, (group, x, e) => {
           for (const rest of residual(data, change, group, x, e)) error += rest ** 2;

@@ -179,6 +179,23 @@ describe('repairLayers', () => {
     expect(left).toBeLessThan(1.05 * least);
   });
 
+  it('leaves a layer whose values are not finite as it is, names it, and repairs the others', async () => {
+    const builder = new ModelBuilder();
+    const x = builder.input('x', ['n', 3, size, size]);
+    const stem = builder.node('Conv', [x, builder.constant('stem', noise([channels, 3, 3, 3], 3))], pads);
+    const head = (name: string, from: Value): void => {
+      const flat = builder.node('Flatten', [builder.node('GlobalAveragePool', [from])]);
+      builder.output(builder.node('Gemm', [flat, builder.constant(name, noise([channels, 3], 9))]), ['n', 3]);
+    };
+    head('sound', stem);
+    head('endless', builder.node('Div', [stem, builder.constant('zero', float32Tensor([1], [0]))]));
+    const network = { model: builder.model, twins };
+    const { nodes } = await repair(network.model, await pruned(network, { [channels]: [1, 4] }));
+    const reasons = nodes.map(({ action, reason }) => `${action}: ${reason}`);
+    expect(reasons.filter((reason) => reason.includes('not finite'))).toHaveLength(1);
+    expect(reasons.filter((reason) => reason.startsWith('changed: refitted'))).toHaveLength(1);
+  });
+
   it('leaves the original as it is', async () => {
     const network = residual();
     const [before] = await outputsOf(network.model, { x: unseen });
