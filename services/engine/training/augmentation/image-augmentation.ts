@@ -1,0 +1,88 @@
+/** Augmentation of images: samples of [C, H, W], all channels alike. */
+import type { PseudoRandom } from '../../runtime/pseudo-random.js';
+import { type RowAugmentation, requireAxes, requireCount } from './row-augmentation.js';
+
+/** The image or its mirror image, each with probability one half. */
+export interface FlipOptions {
+  readonly name: 'flip';
+}
+
+/** A window of the image's own size out of the image with a border of zeros: a shift by up to `padding` pixels. */
+export interface CropOptions {
+  readonly name: 'crop';
+  readonly padding: number;
+}
+
+/** A square of zeros of `size` pixels a side around any pixel; what lies outside the image is lost. */
+export interface CutoutOptions {
+  readonly name: 'cutout';
+  readonly size: number;
+}
+
+interface ImageSize {
+  readonly height: number;
+  readonly width: number;
+}
+
+function imageSize(name: string, dims: readonly number[]): ImageSize {
+  requireAxes(name, dims, ['channels', 'height', 'width']);
+  return { height: dims[1] ?? 0, width: dims[2] ?? 0 };
+}
+
+export function flip({ name }: FlipOptions): RowAugmentation {
+  return (row, dims, random) => {
+    const { width } = imageSize(name, dims);
+    if (random.uniform() < 0.5) return;
+    for (let line = 0; line < row.length; line += width) row.subarray(line, line + width).reverse();
+  };
+}
+
+/** out[y][x] = padded[y + dy][x + dx], dy and dx uniform from 0 to 2 padding (Krizhevsky and others 2012; He and others 2016). */
+export function crop({ name, padding }: CropOptions): RowAugmentation {
+  requireCount(name, 'padding', padding);
+  return (row, dims, random) => {
+    const { height, width } = imageSize(name, dims);
+    const down = random.below(2 * padding + 1) - padding;
+    const right = random.below(2 * padding + 1) - padding;
+    const plane = new Float32Array(height * width);
+    for (let start = 0; start < row.length; start += plane.length) {
+      const target = row.subarray(start, start + plane.length);
+      plane.set(target);
+      shiftPlane(plane, target, { height, width, down, right });
+    }
+  };
+}
+
+/** target[y][x] = plane[y + down][x + right]; zero outside. */
+function shiftPlane(
+  plane: Float32Array,
+  target: Float32Array,
+  { height, width, down, right }: ImageSize & { down: number; right: number },
+): void {
+  target.fill(0);
+  const left = Math.max(0, -right);
+  const end = Math.min(width, width - right);
+  if (left >= end) return;
+  for (let y = Math.max(0, -down); y < Math.min(height, height - down); y++) {
+    const from = (y + down) * width + right;
+    target.set(plane.subarray(from + left, from + end), y * width + left);
+  }
+}
+
+/** DeVries and Taylor 2017. */
+export function cutout({ name, size }: CutoutOptions): RowAugmentation {
+  requireCount(name, 'size', size);
+  return (row, dims, random) => {
+    const { height, width } = imageSize(name, dims);
+    const [top, bottom] = stretch(height, size, random);
+    const [left, right] = stretch(width, size, random);
+    for (let plane = 0; plane < row.length; plane += height * width)
+      for (let y = top; y < bottom; y++) row.fill(0, plane + y * width + left, plane + y * width + right);
+  };
+}
+
+/** `size` places around any of 0 to `length` - 1, cut off at the ends. */
+function stretch(length: number, size: number, random: PseudoRandom): [start: number, end: number] {
+  const start = random.below(length) - Math.floor(size / 2);
+  return [Math.max(0, start), Math.min(length, start + size)];
+}
