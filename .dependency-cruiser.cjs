@@ -147,6 +147,11 @@ module.exports = {
     layer('normal-equations', 'ir/', 'layers/', sessionPort, methodType),
     layer('quantization', 'calibration/', ...aboveWeights),
     layer('autodiff', 'ir/', 'ops/'),
+    layer(
+      'training',
+      ...['ir/', 'ops/', 'data/', 'passes/', 'evaluation/', 'layers/', 'autodiff/', sessionPort, methodType],
+      'runtime/(observe-shapes|pseudo-random|inline-branches|trace)\\.ts$',
+    ),
     layer('pruning', 'calibration/', 'runtime/(observe-shapes|pseudo-random)\\.ts$', ...aboveWeights),
     layer('sparsity', ...aboveWeights),
     layer('low-rank', ...aboveWeights),
@@ -157,7 +162,8 @@ module.exports = {
       'engine-core-is-pure',
       'the mathematics reads no files and opens no sockets',
       {
-        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff)/',
+        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|training)/',
+        pathNot: '^services/engine/training/(checkpoint|sample-records)\\.ts$',
       },
       { dependencyTypes: ['core'], path: '^(node:)?(fs|net|http|https|dns|tls|child_process|worker_threads|process)(/|$)' },
     ),
