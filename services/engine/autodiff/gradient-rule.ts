@@ -12,6 +12,8 @@ export interface BackwardStep {
   wants(index: number): boolean;
   /** Sizes of a value of the forward graph. Throws EngineError `model_unsupported` when they are not known. */
   shape(value: Value | null | undefined): readonly number[];
+  /** Output `index` of the node, added to it when it was omitted so far. */
+  output(index: number): Value;
   /** The tensor of a value that is the same in every run. */
   constant(value: Value | null | undefined): Tensor | undefined;
 }

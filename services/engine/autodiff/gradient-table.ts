@@ -8,7 +8,10 @@ import { binaryRules } from './rules/elementwise-binary.js';
 import { unaryRules } from './rules/elementwise-unary.js';
 import { matrixRules } from './rules/matrix.js';
 import { movementRules } from './rules/movement.js';
+import { normalizationRules } from './rules/normalization.js';
+import { poolingRules } from './rules/pooling.js';
 import { reductionRules } from './rules/reduction.js';
+import { resamplingRules } from './rules/resampling.js';
 
 const pass: GradientRule = ({ gradients: [gradient] }) => [gradient];
 
@@ -56,12 +59,12 @@ const unsupportedOperators = every(
   ...(['SequenceEmpty', 'SequenceErase', 'SequenceInsert', 'SequenceMap', 'SoftmaxCrossEntropyLoss', 'SplitToSequence'] as const),
   ...(['TensorScatter', 'LpNormalization'] as const),
   // To be written by family; each family's file replaces its names here.
-  ...(['AveragePool', 'BatchNormalization', 'CastLike', 'DepthToSpace'] as const),
-  ...(['GRU', 'Gather', 'GatherElements', 'GatherND', 'GlobalAveragePool', 'GlobalMaxPool', 'GroupNormalization'] as const),
-  ...(['InstanceNormalization', 'LSTM', 'LayerNormalization', 'MaxPool', 'RMSNormalization'] as const),
+  ...(['CastLike'] as const),
+  ...(['GRU', 'Gather', 'GatherElements', 'GatherND'] as const),
+  ...(['LSTM'] as const),
   ...(['ReduceMin'] as const),
-  ...(['Resize', 'ScatterElements', 'ScatterND', 'SimplifiedLayerNormalization'] as const),
-  ...(['SpaceToDepth', 'TopK', 'Upsample'] as const),
+  ...(['ScatterElements', 'ScatterND'] as const),
+  ...(['TopK', 'Upsample'] as const),
 );
 
 const onnxTable = {
@@ -70,6 +73,9 @@ const onnxTable = {
   ...unaryRules,
   ...binaryRules,
   ...matrixRules,
+  ...normalizationRules,
+  ...poolingRules,
+  ...resamplingRules,
   ...convolutionRules,
   ...axisFunctionRules,
   ...movementRules,

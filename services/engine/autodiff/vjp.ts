@@ -133,6 +133,14 @@ class Step implements BackwardStep {
     );
   }
 
+  output(index: number): Value {
+    const present = this.node.outputs[index];
+    if (present) return present;
+    const added = this.write.value(`${this.node.opType}_${index}`);
+    this.node.setOutput(index, added);
+    return added;
+  }
+
   constant(value: Value | null | undefined) {
     return this.parts.request.model.graph.constant(value ?? null);
   }

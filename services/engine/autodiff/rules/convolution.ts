@@ -2,16 +2,9 @@
 import { type Attribute, attributeOf, type GraphWriter, type Value } from '../../ir/index.js';
 import { type ConvGeometry, convGeometry } from '../conv-geometry.js';
 import type { GradientRule } from '../gradient-rule.js';
+import { channelSums } from '../sums.js';
 import { inputGradient } from './convolution-input.js';
 import { weightGradient } from './convolution-weight.js';
-
-/** Sum over everything but channels: positions first, which lie together in memory, then samples (training.md 4.1). */
-function channelSums(write: GraphWriter, gradient: Value, dims: readonly number[]): Value {
-  const [batch = 1, channels = 1] = dims;
-  const flat = write.node('Reshape', [gradient, write.ints([batch, channels, -1])]);
-  const flattened = write.node('ReduceSum', [flat, write.ints([2])], { keepdims: attributeOf.int(0) });
-  return write.node('ReduceSum', [flattened, write.ints([0])], { keepdims: attributeOf.int(0) });
-}
 
 const conv: GradientRule = (step) => {
   const { node, write } = step;

@@ -1,0 +1,191 @@
+/** Gradients of normalizations. x^ is the normalized x, t = g gamma. */
+import { attributeOf, float32Tensor, floatAttribute, type GraphWriter, intAttribute, type Value } from '../../ir/index.js';
+import type { BackwardStep, GradientRule } from '../gradient-rule.js';
+import { channelSums, columnSums } from '../sums.js';
+
+const kept = { keepdims: attributeOf.int(1) };
+const mul = (write: GraphWriter, left: Value, right: Value): Value => write.node('Mul', [left, right]);
+const sub = (write: GraphWriter, left: Value, right: Value): Value => write.node('Sub', [left, right]);
+const product = (sizes: readonly number[]): number => sizes.reduce((total, size) => total * size, 1);
+
+/** 1 / sqrt(variance + epsilon). */
+function inverseDeviation(write: GraphWriter, variance: Value, epsilon: number): Value {
+  return write.node('Reciprocal', [write.node('Sqrt', [write.node('Add', [variance, write.float(epsilon)])])]);
+}
+
+/** A vector of channels in the rank of [N, C, ...]. */
+function perChannel(write: GraphWriter, vector: Value, dims: readonly number[]): Value {
+  return write.node('Reshape', [vector, write.ints(dims.slice(1).map((size, axis) => (axis === 0 ? size : 1)))]);
+}
+
+interface BatchParts {
+  readonly x: Value;
+  readonly gamma: Value;
+  readonly gradient: Value;
+  readonly dims: readonly number[];
+  readonly mean: Value;
+  readonly inverse: Value;
+}
+
+/** dgamma = sum g x^ = (sum g x - mean sum g) / sqrt(var + e), dbeta = sum g. */
+function batchSums(write: GraphWriter, { x, gradient, dims, mean, inverse }: BatchParts): { dgamma: Value; dbeta: Value } {
+  const dbeta = channelSums(write, gradient, dims);
+  const products = channelSums(write, mul(write, gradient, x), dims);
+  return { dgamma: mul(write, inverse, sub(write, products, mul(write, mean, dbeta))), dbeta };
+}
+
+const batchNormalization: GradientRule = (step) => {
+  const { node, write } = step;
+  const [x, gamma, , runningMean, runningVariance] = node.inputs;
+  const [gradient] = step.gradients;
+  if (!x || !gamma || !runningMean || !runningVariance || !gradient) return [];
+  const trains = intAttribute(node, 'training_mode', 0) !== 0;
+  const { mean, variance } = trains ? batchStatistics(step) : { mean: runningMean, variance: runningVariance };
+  const inverse = inverseDeviation(write, variance, floatAttribute(node, 'epsilon', 1e-5));
+  const parts = { x, gamma, gradient, dims: step.shape(x), mean, inverse };
+  const needsSums = trains || step.wants(1) || step.wants(2);
+  const sums = needsSums ? batchSums(write, parts) : undefined;
+  const dx = () =>
+    trains && sums
+      ? throughStatistics(write, parts, sums)
+      : mul(write, gradient, perChannel(write, mul(write, gamma, inverse), parts.dims));
+  return [step.wants(0) ? dx() : null, sums?.dgamma, sums?.dbeta];
+};
+
+/** The outputs for running statistics hold those of the batch when they keep nothing of the old ones. */
+function batchStatistics(step: BackwardStep): { mean: Value; variance: Value } {
+  const momentum = floatAttribute(step.node, 'momentum', 0.9);
+  if (momentum !== 0) throw new RangeError('BatchNormalization in training mode is differentiated with momentum 0');
+  return { mean: step.output(1), variance: step.output(2) };
+}
+
+/**
+ * dx = gamma / s (g - dbeta / m - x^ dgamma / m), m values per channel, s the deviation (Ioffe and Szegedy 2015): per channel
+ * a g + b x + c with a = gamma / s, b = -a dgamma / (m s), c = -a dbeta / m - b mean. b x + c is one pass as a
+ * BatchNormalization with fixed statistics.
+ */
+function throughStatistics(write: GraphWriter, parts: BatchParts, { dgamma, dbeta }: { dgamma: Value; dbeta: Value }): Value {
+  const { x, gamma, gradient, dims, mean, inverse } = parts;
+  const share = write.float(-1 / (product(dims) / (dims[1] ?? 1)));
+  const a = mul(write, gamma, inverse);
+  const b = mul(write, mul(write, a, inverse), mul(write, dgamma, share));
+  const c = sub(write, mul(write, a, mul(write, dbeta, share)), mul(write, b, mean));
+  const channels = dims[1] ?? 1;
+  const fixed = (value: number): Value => write.constant(float32Tensor([channels], new Float32Array(channels).fill(value)));
+  const affine = write.node('BatchNormalization', [x, b, c, fixed(0), fixed(1)], { epsilon: attributeOf.float(0) });
+  return write.node('Add', [mul(write, gradient, perChannel(write, a, dims)), affine]);
+}
+
+/** Rows [R, D] that are normalized each on its own. */
+interface Rows {
+  readonly x: Value;
+  readonly t: Value;
+  /** False for root mean square normalization, which does not subtract the mean. */
+  readonly centered: boolean;
+  readonly epsilon: number;
+  /** Mean and inverse deviation per row where the operator gives them. */
+  readonly known?: { readonly mean: Value; readonly inverse: Value };
+}
+
+const rowMean = (write: GraphWriter, value: Value): Value =>
+  write.node('ReduceMean', [value, ...lastAxis(write)], lastAxisAttributes(write));
+/** From operator set 18 on, the axes of ReduceMean are an input. */
+const OPSET_WITH_AXES_INPUT = 18;
+const lastAxis = (write: GraphWriter): Value[] => (write.model.opset >= OPSET_WITH_AXES_INPUT ? [write.ints([-1])] : []);
+const lastAxisAttributes = (write: GraphWriter) =>
+  write.model.opset >= OPSET_WITH_AXES_INPUT ? kept : { ...kept, axes: attributeOf.ints([-1]) };
+
+/** dx = (t - mean t - x^ mean(t x^)) / s; without the mean of t where x is not centered (Ba, Kiros, Hinton 2016; Zhang and Sennrich 2019). */
+function rowGradient(write: GraphWriter, { x, t, centered, epsilon, known }: Rows): { dx: Value; normalized: Value } {
+  const mean = known?.mean ?? (centered ? rowMean(write, x) : undefined);
+  const shifted = centered && mean ? sub(write, x, mean) : x;
+  const inverse = known?.inverse ?? inverseDeviation(write, rowMean(write, mul(write, shifted, shifted)), epsilon);
+  const normalized = mul(write, shifted, inverse);
+  const along = mul(write, normalized, rowMean(write, mul(write, t, normalized)));
+  const rest = sub(write, centered ? sub(write, t, rowMean(write, t)) : t, along);
+  return { dx: mul(write, rest, inverse), normalized };
+}
+
+/** Layer and root mean square normalization: rows are the axes from `axis` on. */
+const byRows =
+  (centered: boolean): GradientRule =>
+  (step) => {
+    const { node, write } = step;
+    const [x, gamma] = node.inputs;
+    const [gradient] = step.gradients;
+    if (!x || !gamma || !gradient) return [];
+    const dims = step.shape(x);
+    const axis = intAttribute(node, 'axis', -1);
+    const first = axis < 0 ? axis + dims.length : axis;
+    const sizes = [product(dims.slice(0, first)), product(dims.slice(first))];
+    const asRows = (value: Value): Value => write.node('Reshape', [value, write.ints(sizes)]);
+    const scale = write.node('Reshape', [write.node('Expand', [gamma, write.ints(dims.slice(first))]), write.ints([sizes[1] ?? 1])]);
+    const column = (value: Value): Value => write.node('Reshape', [value, write.ints([sizes[0] ?? 1, 1])]);
+    const known =
+      centered && node.opType === 'LayerNormalization' ? { mean: column(step.output(1)), inverse: column(step.output(2)) } : undefined;
+    const g = asRows(gradient);
+    const epsilon = floatAttribute(node, 'epsilon', 1e-5);
+    const { dx, normalized } = rowGradient(write, {
+      x: asRows(x),
+      t: mul(write, g, scale),
+      centered,
+      epsilon,
+      ...(known ? { known } : {}),
+    });
+    const toVector = (value: Value, input: number): Value =>
+      write.node('Reshape', [columnSums(write, value, sizes), write.ints(step.shape(node.inputs[input]))]);
+    return [
+      write.node('Reshape', [dx, write.ints(dims)]),
+      step.wants(1) ? toVector(mul(write, g, normalized), 1) : null,
+      step.wants(2) ? toVector(g, 2) : null,
+    ];
+  };
+
+/** Instance and group normalization: rows are the positions of `groups` groups of channels. */
+const byGroups =
+  (groupsOf: (step: BackwardStep, channels: number) => number): GradientRule =>
+  (step) => {
+    const { node, write } = step;
+    const [x, gamma] = node.inputs;
+    const [gradient] = step.gradients;
+    if (!x || !gamma || !gradient) return [];
+    const dims = step.shape(x);
+    const channels = dims[1] ?? 1;
+    const scales = product(step.shape(gamma));
+    const rows = (dims[0] ?? 1) * groupsOf(step, channels);
+    /** Scales of operator set 18 are one per group. */
+    const wide = (vector: Value): Value =>
+      scales === channels
+        ? vector
+        : write.node('Reshape', [
+            write.node('Expand', [write.node('Reshape', [vector, write.ints([scales, 1])]), write.ints([scales, channels / scales])]),
+            write.ints([channels]),
+          ]);
+    const narrow = (vector: Value): Value =>
+      scales === channels
+        ? vector
+        : write.node('ReduceSum', [write.node('Reshape', [vector, write.ints([scales, channels / scales])]), write.ints([1])], {
+            keepdims: attributeOf.int(0),
+          });
+    const asRows = (value: Value): Value => write.node('Reshape', [value, write.ints([rows, -1])]);
+    const t = mul(write, gradient, perChannel(write, wide(gamma), dims));
+    const { dx, normalized } = rowGradient(write, {
+      ...{ x: asRows(x), t: asRows(t), centered: true },
+      epsilon: floatAttribute(node, 'epsilon', 1e-5),
+    });
+    const products = mul(write, gradient, write.node('Reshape', [normalized, write.ints(dims)]));
+    return [
+      write.node('Reshape', [dx, write.ints(dims)]),
+      step.wants(1) ? narrow(channelSums(write, products, dims)) : null,
+      step.wants(2) ? narrow(channelSums(write, gradient, dims)) : null,
+    ];
+  };
+
+export const normalizationRules = {
+  BatchNormalization: batchNormalization,
+  LayerNormalization: byRows(true),
+  RMSNormalization: byRows(false),
+  SimplifiedLayerNormalization: byRows(false),
+  InstanceNormalization: byGroups((_step, channels) => channels),
+  GroupNormalization: byGroups((step) => intAttribute(step.node, 'num_groups', 1)),
+} as const satisfies Record<string, GradientRule>;
