@@ -149,6 +149,12 @@ describe('mixup', () => {
     );
   });
 
+  test('the last row takes from the first', () => {
+    const before = { ...series([4, 5, 6]), targets: Float32Array.of(1, 0, 0) };
+    const lent = Array.from({ length: 20 }, (_, seed) => createAugmentation([mixup], seed).apply(before, 0).targets?.[2] ?? 0);
+    expect(Math.max(...lent)).toBeGreaterThan(0.1);
+  });
+
   test('shares are those of a Beta distribution folded at one half', () => {
     const count = 20_000;
     const samples = Array.from({ length: count }, (_, at) => at);
