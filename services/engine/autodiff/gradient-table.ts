@@ -6,6 +6,9 @@ import { axisFunctionRules } from './rules/axis-functions.js';
 import { convolutionRules } from './rules/convolution.js';
 import { binaryRules } from './rules/elementwise-binary.js';
 import { unaryRules } from './rules/elementwise-unary.js';
+import { gru } from './rules/gru.js';
+import { indexingRules } from './rules/indexing.js';
+import { lstm } from './rules/lstm.js';
 import { matrixRules } from './rules/matrix.js';
 import { movementRules } from './rules/movement.js';
 import { normalizationRules } from './rules/normalization.js';
@@ -60,11 +63,11 @@ const unsupportedOperators = every(
   ...(['TensorScatter', 'LpNormalization'] as const),
   // To be written by family; each family's file replaces its names here.
   ...(['CastLike'] as const),
-  ...(['GRU', 'Gather', 'GatherElements', 'GatherND'] as const),
+  ...(['GatherND'] as const),
   ...(['LSTM'] as const),
   ...(['ReduceMin'] as const),
-  ...(['ScatterElements', 'ScatterND'] as const),
-  ...(['TopK', 'Upsample'] as const),
+  ...(['ScatterND'] as const),
+  ...(['Upsample'] as const),
 );
 
 const onnxTable = {
@@ -72,6 +75,7 @@ const onnxTable = {
   ...unsupportedOperators,
   ...unaryRules,
   ...binaryRules,
+  ...indexingRules,
   ...matrixRules,
   ...normalizationRules,
   ...poolingRules,
@@ -84,7 +88,9 @@ const onnxTable = {
   Cast: pass,
   /** Without a mask it hands its input on; masks of training are graph inputs. */
   Dropout: pass,
+  GRU: gru,
   Identity: pass,
+  LSTM: lstm,
 } as const satisfies Record<keyof typeof onnxOperators, Differentiability>;
 
 const microsoftTable: Readonly<Partial<Record<keyof typeof microsoftOperators, Differentiability>>> = {};

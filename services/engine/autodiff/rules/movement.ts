@@ -96,7 +96,7 @@ function slicedAxes(step: BackwardStep, dims: readonly number[]): SlicedAxis[] {
  */
 const slice: GradientRule = (step) => {
   let [gradient] = step.gradients;
-  const { node, write } = step;
+  const { node } = step;
   if (!gradient) return [];
   const dims = step.shape(node.inputs[0]);
   const present = [...step.shape(node.outputs[0])];

@@ -48,7 +48,7 @@ function isRepetition(node: Node, from: readonly number[], to: readonly number[]
 
 /** Resize is linear and separable: y = R x along each axis, so x' = R^T g. */
 const resize: GradientRule = (step) => {
-  const { node, write } = step;
+  const { node } = step;
   let [gradient] = step.gradients;
   if (!gradient) return [];
   const from = step.shape(node.inputs[0]);

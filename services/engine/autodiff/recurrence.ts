@@ -1,0 +1,232 @@
+/** What the gradients of LSTM and GRU share: one direction at a time, time first, and loops over the steps. */
+import { EngineError } from '../engine-errors.js';
+import { attributeOf, float32Tensor, Graph, type GraphWriter, intAttribute, type Node, stringAttribute, type Value } from '../ir/index.js';
+import type { BackwardStep } from './gradient-rule.js';
+
+/** One direction of a recurrent layer; every value in the order of time, whichever way the layer reads it. */
+export interface Direction {
+  readonly write: GraphWriter;
+  /** True when the layer reads the sequence from its end. */
+  readonly backwards: boolean;
+  readonly steps: number;
+  readonly batch: number;
+  readonly inputs: number;
+  readonly hidden: number;
+  /** [T B, I]. */
+  readonly x: Value;
+  /** [G H, I], [G H, H] and, split, two of [G H]. */
+  readonly w: Value;
+  readonly r: Value;
+  readonly wb: Value;
+  readonly rb: Value;
+  /** h_{t-1} as [T, B, H]. */
+  readonly previous: Value;
+  /** dL/dY as [T, B, H]; states of [B, H]. */
+  readonly dy: Value;
+  readonly dLast: Value;
+  readonly dLastCell: Value;
+  readonly firstCell: Value;
+}
+
+/** Gradients of one direction, in the sizes of Direction. */
+export interface DirectionGradients {
+  readonly dx: Value;
+  readonly dw: Value;
+  readonly dr: Value;
+  readonly dwb: Value;
+  readonly drb: Value;
+  readonly dFirst: Value;
+  readonly dFirstCell?: Value;
+}
+
+const activations: Readonly<Record<string, readonly string[]>> = { LSTM: ['Sigmoid', 'Tanh', 'Tanh'], GRU: ['Sigmoid', 'Tanh'] };
+
+function unsupported(node: Node, what: string): EngineError {
+  return new EngineError(
+    'model_unsupported',
+    `${node.opType} (node "${node.name}") has no gradient with ${what}. Train only weights behind it: name them in "trainable".`,
+    { operator: node.opType, node: node.name },
+  );
+}
+
+function refuseRareForms(node: Node): void {
+  if (node.inputs[4]) throw unsupported(node, 'sequences of different lengths (sequence_lens)');
+  if (node.inputs[7]) throw unsupported(node, 'peepholes');
+  if (node.attributes.has('clip')) throw unsupported(node, 'clipped cells');
+  if (intAttribute(node, 'input_forget', 0) !== 0) throw unsupported(node, 'coupled input and forget gates');
+  const given = node.attributes.get('activations');
+  if (given?.kind !== 'strings') return;
+  const decoder = new TextDecoder();
+  const usual = activations[node.opType] ?? [];
+  if (given.value.some((name, at) => decoder.decode(name).toLowerCase() !== usual[at % usual.length]?.toLowerCase()))
+    throw unsupported(node, 'other activations than the default');
+}
+
+/** The gradients of all inputs of a recurrent layer from those of each direction. */
+export function recurrentGradients(
+  step: BackwardStep,
+  gates: number,
+  gradientOf: (direction: Direction) => DirectionGradients,
+): (Value | null)[] {
+  const { node, write } = step;
+  refuseRareForms(node);
+  const layer = new RecurrentLayer(step, gates);
+  const found = Array.from({ length: layer.directions }, (_, at) => gradientOf(layer.direction(at)));
+  const stacked = (pick: (each: DirectionGradients) => Value): Value => {
+    const raised = found.map((each) => write.node('Unsqueeze', [pick(each), write.ints([0])]));
+    return raised.length === 1 ? (raised[0] as Value) : write.node('Concat', raised, { axis: attributeOf.int(0) });
+  };
+  const dx = found.map(({ dx }) => dx);
+  const inputs: (Value | null)[] = [
+    step.wants(0) ? layer.toInput(dx.length === 1 ? (dx[0] as Value) : write.node('Add', dx)) : null,
+    step.wants(1) ? stacked(({ dw }) => dw) : null,
+    step.wants(2) ? stacked(({ dr }) => dr) : null,
+    step.wants(3) ? stacked(({ dwb, drb }) => write.node('Concat', [dwb, drb], { axis: attributeOf.int(0) })) : null,
+    null,
+    step.wants(5) ? layer.toState(stacked(({ dFirst }) => dFirst)) : null,
+    step.wants(6) ? layer.toState(stacked(({ dFirst, dFirstCell }) => dFirstCell ?? dFirst)) : null,
+  ];
+  return inputs;
+}
+
+class RecurrentLayer {
+  readonly directions: number;
+  private readonly write: GraphWriter;
+  private readonly node: Node;
+  private readonly batchFirst: boolean;
+  private readonly hidden: number;
+  private readonly steps: number;
+  private readonly batch: number;
+  private readonly inputs: number;
+  private readonly x: Value;
+  /** [T, D, B, H]. */
+  private readonly y: Value;
+  private readonly dy: Value | null;
+
+  constructor(
+    private readonly step: BackwardStep,
+    private readonly gates: number,
+  ) {
+    const { node, write } = step;
+    this.node = node;
+    this.write = write;
+    this.batchFirst = intAttribute(node, 'layout', 0) === 1;
+    const [first = 1, second = 1, inputs = 1] = step.shape(node.inputs[0]);
+    [this.steps, this.batch] = this.batchFirst ? [second, first] : [first, second];
+    this.inputs = inputs;
+    const [directions = 1, , hidden = 1] = step.shape(node.inputs[2]);
+    this.directions = directions;
+    this.hidden = hidden;
+    const x = node.inputs[0] as Value;
+    const timeFirst = this.batchFirst ? write.node('Transpose', [x], { perm: attributeOf.ints([1, 0, 2]) }) : x;
+    this.x = write.node('Reshape', [timeFirst, write.ints([this.steps * this.batch, inputs])]);
+    this.y = this.sequence(step.output(0));
+    this.dy = step.gradients[0] ? this.sequence(step.gradients[0]) : null;
+  }
+
+  /** [B, T, D, H] as [T, D, B, H]. */
+  private sequence(value: Value): Value {
+    return this.batchFirst ? this.write.node('Transpose', [value], { perm: attributeOf.ints([1, 2, 0, 3]) }) : value;
+  }
+
+  /** Direction `at` of a state [D, B, H] (or [B, D, H]); zeros when there is none. */
+  private state(value: Value | null | undefined, at: number): Value {
+    const { write, batch, hidden } = this;
+    if (!value) return write.constant(float32Tensor([batch, hidden], new Float32Array(batch * hidden)));
+    const axis = this.batchFirst ? 1 : 0;
+    const part = this.directions === 1 ? value : write.node('Slice', [value, write.ints([at]), write.ints([at + 1]), write.ints([axis])]);
+    return write.node('Reshape', [part, write.ints([batch, hidden])]);
+  }
+
+  /** Direction `at` of a sequence [T, D, B, H] as [T, B, H]. */
+  private sequenceOf(value: Value, at: number): Value {
+    const { write, steps, batch, hidden } = this;
+    const part = this.directions === 1 ? value : write.node('Slice', [value, write.ints([at]), write.ints([at + 1]), write.ints([1])]);
+    return write.node('Reshape', [part, write.ints([steps, batch, hidden])]);
+  }
+
+  private weights(index: number, at: number, dims: readonly number[]): Value {
+    const { write, node } = this;
+    const value = node.inputs[index];
+    if (!value) return write.constant(float32Tensor(dims, new Float32Array(dims.reduce((a, b) => a * b, 1))));
+    const part = this.directions === 1 ? value : write.node('Slice', [value, write.ints([at]), write.ints([at + 1]), write.ints([0])]);
+    return write.node('Reshape', [part, write.ints(dims)]);
+  }
+
+  direction(at: number): Direction {
+    const { write, node, step, steps, batch, hidden, inputs } = this;
+    const rows = this.gates * hidden;
+    const backwards = stringAttribute(node, 'direction', 'forward') === 'reverse' || at === 1;
+    const bias = this.weights(3, at, [2 * rows]);
+    const [wb, rb] = write.nodes('Split', [bias, write.ints([rows, rows])], { axis: attributeOf.int(0) }, 2) as [Value, Value];
+    const own = this.sequenceOf(this.y, at);
+    const first = write.node('Unsqueeze', [this.state(node.inputs[5], at), write.ints([0])]);
+    const cut = (from: number, to: number): Value => write.node('Slice', [own, write.ints([from]), write.ints([to]), write.ints([0])]);
+    const shifted = backwards ? [cut(1, steps), first] : [first, cut(0, steps - 1)];
+    const zeros = () => write.node('Expand', [write.float(0), write.ints([steps, batch, hidden])]);
+    return {
+      ...{ write, backwards, steps, batch, inputs, hidden, wb, rb },
+      x: this.x,
+      w: this.weights(1, at, [rows, inputs]),
+      r: this.weights(2, at, [rows, hidden]),
+      previous: steps === 1 ? first : write.node('Concat', shifted, { axis: attributeOf.int(0) }),
+      dy: this.dy ? this.sequenceOf(this.dy, at) : zeros(),
+      dLast: this.state(step.gradients[1], at),
+      dLastCell: this.state(step.gradients[2], at),
+      firstCell: this.state(node.inputs[6], at),
+    };
+  }
+
+  toInput(dx: Value): Value {
+    const { write, steps, batch, inputs } = this;
+    const timeFirst = write.node('Reshape', [dx, write.ints([steps, batch, inputs])]);
+    return this.batchFirst ? write.node('Transpose', [timeFirst], { perm: attributeOf.ints([1, 0, 2]) }) : timeFirst;
+  }
+
+  toState(stacked: Value): Value {
+    return this.batchFirst ? this.write.node('Transpose', [stacked], { perm: attributeOf.ints([1, 0, 2]) }) : stacked;
+  }
+}
+
+export interface Loop {
+  /** [B, H] each, before the first step. */
+  readonly states: readonly Value[];
+  /** [T, B, ...] each. */
+  readonly sequences: readonly Value[];
+  /** Sizes of one step of each sequence. */
+  readonly widths: readonly number[];
+  readonly batch: number;
+  readonly hidden: number;
+  /** True to go from the last step to the first; results stand at their steps either way. */
+  readonly fromEnd: boolean;
+}
+
+/** One step: the states before it and the parts of the sequences, to the states behind it and what is kept of it. */
+type LoopBody = (write: GraphWriter, states: readonly Value[], parts: readonly Value[]) => { states: Value[]; kept: Value[] };
+
+/** A loop over time as one Scan. Returns the last states, and [T, ...] of everything kept. */
+export function loopOverTime(write: GraphWriter, loop: Loop, body: LoopBody): { states: Value[]; kept: Value[] } {
+  const graph = new Graph('step');
+  const inner = write.within(graph);
+  const type = (width: number) => ({ kind: 'tensor', dataType: 'float32', shape: [loop.batch, width] }) as const;
+  const states = loop.states.map(() => inner.value('state', type(loop.hidden)));
+  const parts = loop.widths.map((width) => inner.value('part', type(width)));
+  graph.inputs.push(...states, ...parts);
+  const results = body(inner, states, parts);
+  const made = [...results.states, ...results.kept];
+  for (const value of made) value.type ??= { kind: 'tensor', dataType: 'float32', shape: [loop.batch, null] };
+  graph.outputs.push(...made);
+  const way = loop.fromEnd ? 1 : 0;
+  const outputs = write.nodes(
+    'Scan',
+    [...loop.states, ...loop.sequences],
+    {
+      body: attributeOf.graph(graph),
+      num_scan_inputs: attributeOf.int(loop.sequences.length),
+      scan_input_directions: attributeOf.ints(loop.sequences.map(() => way)),
+      scan_output_directions: attributeOf.ints(results.kept.map(() => way)),
+    },
+    made.length,
+  );
+  return { states: outputs.slice(0, results.states.length), kept: outputs.slice(results.states.length) };
+}

@@ -1,0 +1,93 @@
+/** LSTM and GRU in every direction and layout against central differences. */
+import { describe, expect, test } from 'vitest';
+import { type Attribute, attributeOf } from '../../../../services/engine/ir/index.js';
+import { buildModel, weights } from '../../../support/build-model.js';
+import { checkGradients } from '../../../support/gradient-check.js';
+
+const [T, B, I, H] = [4, 3, 2, 5];
+const gates = { LSTM: 4, GRU: 3 } as const;
+
+interface Case {
+  readonly opType: 'LSTM' | 'GRU';
+  readonly direction: 'forward' | 'reverse' | 'bidirectional';
+  readonly layout?: number;
+  readonly states?: boolean;
+  readonly outputs: readonly string[];
+  readonly linearBeforeReset?: number;
+}
+
+const directions = ['forward', 'reverse', 'bidirectional'] as const;
+const lstms = directions.flatMap((direction): Case[] => [
+  { opType: 'LSTM', direction, outputs: ['y', 'yh', 'yc'], states: true },
+  { opType: 'LSTM', direction, outputs: ['y'] },
+  { opType: 'LSTM', direction, outputs: ['', 'yh'] },
+]);
+const grus = directions.flatMap((direction) =>
+  [0, 1].flatMap((linearBeforeReset): Case[] => [
+    { opType: 'GRU', direction, outputs: ['y', 'yh'], states: true, linearBeforeReset },
+    { opType: 'GRU', direction, outputs: ['', 'yh'], linearBeforeReset },
+  ]),
+);
+
+async function check({ opType, direction, states = false, outputs, linearBeforeReset = 0 }: Case): Promise<void> {
+  const D = direction === 'bidirectional' ? 2 : 1;
+  const G = gates[opType];
+  const shapes: Record<string, number[]> = {
+    x: [T, B, I],
+    w: [D, G * H, I],
+    r: [D, G * H, H],
+    b: [D, 2 * G * H],
+    ...(states ? { h0: [D, B, H], ...(opType === 'LSTM' ? { c0: [D, B, H] } : {}) } : {}),
+  };
+  const attributes: Record<string, Attribute> = {
+    hidden_size: attributeOf.int(H),
+    direction: attributeOf.string(direction),
+    ...(opType === 'GRU' ? { linear_before_reset: attributeOf.int(linearBeforeReset) } : {}),
+  };
+  const model = buildModel({
+    inputs: Object.entries(shapes).map(([name, shape]) => ({ name, shape })),
+    outputs: outputs.filter((name) => name !== '').map((name) => ({ name, shape: null })),
+    nodes: [
+      {
+        opType,
+        inputs: ['x', 'w', 'r', 'b', '', ...(states ? ['h0', ...(opType === 'LSTM' ? ['c0'] : [])] : [])],
+        outputs: [...outputs],
+        attributes,
+      },
+    ],
+  });
+  const node = model.graph.nodes[0];
+  for (const [at, name] of outputs.entries()) if (name === '') node?.setOutput(at, null);
+  const feeds = Object.fromEntries(Object.entries(shapes).map(([name, dims], at) => [name, weights(dims, at + 1)]));
+  for (const { error, largest } of await checkGradients({ model, feeds, elements: 30 })) {
+    expect(largest).toBeGreaterThan(0.01);
+    expect(error).toBeLessThan(3e-3);
+  }
+}
+
+describe('LSTM', () => {
+  test.each(lstms)('$direction, outputs $outputs, states given: $states', check);
+});
+
+describe('GRU', () => {
+  test.each(grus)('$direction, outputs $outputs, states given: $states, linear_before_reset $linearBeforeReset', check);
+});
+
+test('what is rare is refused by name', async () => {
+  const model = buildModel({
+    inputs: [{ name: 'x', shape: [T, B, I] }],
+    outputs: [{ name: 'y', shape: null }],
+    constants: { w: weights([1, 4 * H, I], 1), r: weights([1, 4 * H, H], 2) },
+    nodes: [
+      {
+        opType: 'LSTM',
+        inputs: ['x', 'w', 'r'],
+        outputs: ['y'],
+        attributes: { hidden_size: attributeOf.int(H), clip: attributeOf.float(1) },
+      },
+    ],
+  });
+  await expect(checkGradients({ model, feeds: { x: weights([T, B, I], 1) } })).rejects.toThrow(
+    'LSTM (node "y") has no gradient with clipped cells',
+  );
+});
