@@ -26,7 +26,17 @@ const roles: Readonly<Record<string, Readonly<Record<number, ParameterRole>>>> =
 /** Operands of arithmetic: one number alone is a literal (a half, an epsilon), more are parameters (biases, embeddings of positions). */
 const arithmetic: Readonly<Record<string, ParameterRole>> = { Add: 'bias', Sub: 'bias', Mul: 'scale', Div: 'scale' };
 /** What carries a constant to its reader unchanged: exporters put these before a weight. */
-const carriers: ReadonlySet<string> = new Set(['Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Flatten', 'Concat', 'Slice', 'Split']);
+const carriers: ReadonlySet<string> = new Set([
+  'Identity',
+  'Transpose',
+  'Reshape',
+  'Squeeze',
+  'Unsqueeze',
+  'Flatten',
+  'Concat',
+  'Slice',
+  'Split',
+]);
 
 /** The role of a float32 constant for its readers; undefined when it is no parameter. */
 function roleOf(value: Value, tensor: Tensor): ParameterRole | undefined {

@@ -1,7 +1,7 @@
 /** A model made ready for differentiation: sizes fixed to one batch, parameters fed instead of stored. */
 import { EngineError } from '../engine-errors.js';
 import { adoptModel } from '../ir/adopt-model.js';
-import { attributeOf, cloneModel, float32Values, type Model, NameAuthority, Node, type Tensor, Value } from '../ir/index.js';
+import { attributeOf, cloneModel, float32Values, type Model, NameAuthority, type Node, type Tensor, Value } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
 import { cleanUp } from '../passes/index.js';
 import { upgradeOpset } from '../passes/opset-upgrade.js';
@@ -88,7 +88,11 @@ export async function trainableModel({ model, feeds, context, batchStatistics }:
 }
 
 export function parameterTensor({ dims, values }: Parameter): Tensor {
-  return { dataType: 'float32', dims, data: { byteLength: values.byteLength, read: () => bytesOf(values), chunks: () => [bytesOf(values)] } };
+  return {
+    dataType: 'float32',
+    dims,
+    data: { byteLength: values.byteLength, read: () => bytesOf(values), chunks: () => [bytesOf(values)] },
+  };
 }
 
 const bytesOf = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);

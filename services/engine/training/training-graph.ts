@@ -1,7 +1,8 @@
 /** One graph that computes the loss of a batch and its gradient by every trained parameter. */
-import { type DataType, GraphWriter, type Model, type Tensor, tensorOf, Value } from '../ir/index.js';
+
 import { vjp } from '../autodiff/index.js';
 import { EngineError } from '../engine-errors.js';
+import { type DataType, GraphWriter, type Model, type Tensor, tensorOf, Value } from '../ir/index.js';
 import type { Runtime } from '../runtime/execution-session.js';
 import { observeShapes } from '../runtime/observe-shapes.js';
 import { type Parameter, parameterTensor, type RunningStatistics, type TrainableModel } from './trainable-model.js';

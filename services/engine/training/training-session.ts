@@ -71,7 +71,11 @@ export class TrainingSession {
  * r = momentum r + (1 - momentum) b (ONNX BatchNormalization). The variance of the batch is that of the population; the
  * running one estimates that of the data, so it takes b n / (n - 1) (Ioffe and Szegedy 2015, algorithm 2; PyTorch does so).
  */
-function updateStatistics({ mean, variance, momentum, count }: RunningStatistics, batchMean: Float32Array, batchVariance: Float32Array): void {
+function updateStatistics(
+  { mean, variance, momentum, count }: RunningStatistics,
+  batchMean: Float32Array,
+  batchVariance: Float32Array,
+): void {
   const unbiased = count > 1 ? count / (count - 1) : 1;
   blend(mean, batchMean, { momentum, factor: 1 });
   blend(variance, batchVariance, { momentum, factor: unbiased });

@@ -46,7 +46,11 @@ export function knowledgeDistillation(
   { temperature, standardize }: KnowledgeDistillation,
 ): Value {
   const soften = (scores: Value): Value =>
-    write.node('LogSoftmax', [write.node('Mul', [standardize ? standardized(write, scores) : scores, write.float(1 / temperature)])], lastAxis);
+    write.node(
+      'LogSoftmax',
+      [write.node('Mul', [standardize ? standardized(write, scores) : scores, write.float(1 / temperature)])],
+      lastAxis,
+    );
   return write.node('Mul', [divergence(write, soften(teacher), soften(logits), rowCount(dims)), write.float(temperature ** 2)]);
 }
 
@@ -94,7 +98,9 @@ export function decoupledDistillation(
 /** BCE with logits z and targets q in [0, 1]: mean of max(z, 0) - z q + log(1 + exp(-|z|)). */
 export function binaryCrossEntropy(write: GraphWriter, logits: Value, targets: Value): Value {
   const positive = write.node('Relu', [logits]);
-  const tail = write.node('Log', [write.node('Add', [write.float(1), write.node('Exp', [write.node('Neg', [write.node('Abs', [logits])])])])]);
+  const tail = write.node('Log', [
+    write.node('Add', [write.float(1), write.node('Exp', [write.node('Neg', [write.node('Abs', [logits])])])]),
+  ]);
   const each = write.node('Add', [write.node('Sub', [positive, write.node('Mul', [logits, targets])]), tail]);
   return write.node('ReduceMean', [each], { keepdims: attributeOf.int(0) });
 }

@@ -1,0 +1,213 @@
+/** What a student is trained for: a weighted sum of losses against labels and against a teacher. */
+
+import { EngineError } from '../engine-errors.js';
+import type { GraphWriter, Value } from '../ir/index.js';
+import { binaryCrossEntropy, crossEntropy, decoupledDistillation, knowledgeDistillation } from './losses/class-losses.js';
+import { attentionTransfer, type Feature, relationalDistances, similarityPreserving } from './losses/feature-losses.js';
+import { huber, meanAbsoluteError, meanSquaredError, relativeSquaredError } from './losses/value-losses.js';
+import type { Objective, ObjectiveScope, SizedValue } from './training-graph.js';
+
+/** One loss with its share. `output` is the index of a model output, default 0. */
+export type LossTerm =
+  | { readonly kind: 'cross-entropy' | 'binary-cross-entropy'; readonly weight?: number; readonly output?: number }
+  | { readonly kind: 'mse' | 'mae'; readonly weight?: number; readonly output?: number }
+  | { readonly kind: 'huber'; readonly weight?: number; readonly output?: number; readonly delta?: number }
+  | {
+      readonly kind: 'kd';
+      readonly weight?: number;
+      readonly output?: number;
+      readonly temperature?: number;
+      readonly standardize?: boolean;
+    }
+  | {
+      readonly kind: 'dkd';
+      readonly weight?: number;
+      readonly output?: number;
+      readonly temperature?: number;
+      readonly alpha?: number;
+      readonly beta?: number;
+    }
+  | { readonly kind: 'teacher-values'; readonly weight?: number; readonly output?: number }
+  | { readonly kind: 'teacher-huber'; readonly weight?: number; readonly output?: number; readonly delta?: number }
+  | { readonly kind: 'teacher-probabilities'; readonly weight?: number; readonly output?: number }
+  | {
+      readonly kind: 'attention' | 'similarity' | 'relation' | 'feature';
+      readonly weight?: number;
+      /** Names of values of the main graphs. */
+      readonly student: string;
+      readonly teacher: string;
+    };
+
+/** Inputs of the training graph that a term reads, by what has to be fed. */
+export interface ObjectiveInputs {
+  /** Name of the input for the labels, and their form: one row of class shares per row of scores, or the values themselves. */
+  targets?: { readonly name: string; readonly dims: readonly number[]; readonly form: 'classes' | 'values' };
+  /** Name of the input by name of the teacher's value. */
+  readonly teacher: Map<string, string>;
+}
+
+export interface TeacherShapes {
+  /** Names of the teacher's outputs, in order. */
+  readonly outputs: readonly string[];
+  /** Sizes of its values for one batch. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+}
+
+const TEMPERATURE = 4;
+
+/** The objective, and what it turned out to need: `inputs` is filled when the objective is written. */
+export function objectiveOf(terms: readonly LossTerm[], teacher?: TeacherShapes): { objective: Objective; inputs: ObjectiveInputs } {
+  const inputs: ObjectiveInputs = { teacher: new Map() };
+  const objective: Objective = (scope) => {
+    const writer = new TermWriter(scope, inputs, teacher);
+    const losses = terms.map((term) => scaled(scope.write, writer.loss(term), term.weight ?? 1));
+    const [only] = losses;
+    if (!only) throw new EngineError('recipe_invalid', 'The recipe names no loss.');
+    return losses.length === 1 ? only : scope.write.node('Sum', losses);
+  };
+  return { objective, inputs };
+}
+
+const scaled = (write: GraphWriter, loss: Value, weight: number): Value =>
+  weight === 1 ? loss : write.node('Mul', [loss, write.float(weight)]);
+
+class TermWriter {
+  private readonly write: GraphWriter;
+  private readonly teacherInputs = new Map<string, Value>();
+  private targetInput: Value | undefined;
+
+  constructor(
+    private readonly scope: ObjectiveScope,
+    private readonly inputs: ObjectiveInputs,
+    private readonly teacher: TeacherShapes | undefined,
+  ) {
+    this.write = scope.write;
+  }
+
+  loss(term: LossTerm): Value {
+    const { write } = this;
+    switch (term.kind) {
+      case 'cross-entropy': {
+        const scores = this.scores(term.output);
+        return crossEntropy(write, scores, this.targets(scores.dims, 'classes'));
+      }
+      case 'binary-cross-entropy': {
+        const { logits, dims } = this.logits(term.output);
+        return binaryCrossEntropy(write, logits, this.targets(dims, 'values'));
+      }
+      case 'kd': {
+        const { temperature = TEMPERATURE, standardize = false } = term;
+        return knowledgeDistillation(write, this.scores(term.output), this.teacherScores(term.output), { temperature, standardize });
+      }
+      case 'dkd': {
+        const { temperature = TEMPERATURE, alpha = 1, beta = 4 } = term;
+        const scores = this.scores(term.output);
+        const target = this.targets(scores.dims, 'classes');
+        return decoupledDistillation(write, scores, { teacher: this.teacherScores(term.output), target }, { temperature, alpha, beta });
+      }
+      default:
+        return this.valueLoss(term);
+    }
+  }
+
+  private valueLoss(term: Exclude<LossTerm, { kind: 'cross-entropy' | 'binary-cross-entropy' | 'kd' | 'dkd' }>): Value {
+    const { write } = this;
+    switch (term.kind) {
+      case 'mse':
+        return meanSquaredError(write, ...this.againstLabels(term.output));
+      case 'mae':
+        return meanAbsoluteError(write, ...this.againstLabels(term.output));
+      case 'huber':
+        return huber(write, ...this.againstLabels(term.output), term.delta ?? 1);
+      case 'teacher-values':
+        return relativeSquaredError(write, ...this.againstTeacher(term.output));
+      case 'teacher-huber':
+        return huber(write, ...this.againstTeacher(term.output), term.delta ?? 1);
+      case 'teacher-probabilities': {
+        const { logits } = this.logits(term.output);
+        return binaryCrossEntropy(write, logits, this.againstTeacher(term.output)[1]);
+      }
+      default:
+        return this.featureLoss(term);
+    }
+  }
+
+  private featureLoss(term: Extract<LossTerm, { student: string }>): Value {
+    const student = this.scope.value(term.student);
+    if (!student) throw new EngineError('recipe_invalid', `The student computes no value "${term.student}".`, { value: term.student });
+    const dims = this.teacher?.shapes.get(term.teacher);
+    if (!dims) throw new EngineError('recipe_invalid', `The teacher computes no value "${term.teacher}".`, { value: term.teacher });
+    const teacher: Feature = { value: this.teacherValue(term.teacher), dims };
+    switch (term.kind) {
+      case 'attention':
+        return attentionTransfer(this.write, student, teacher);
+      case 'similarity':
+        return similarityPreserving(this.write, student, teacher);
+      case 'relation':
+        return relationalDistances(this.write, student, teacher);
+      case 'feature':
+        if (student.dims.join() !== dims.join()) {
+          throw new EngineError(
+            'recipe_invalid',
+            `"${term.student}" is [${student.dims}] and "${term.teacher}" is [${dims}]: 'feature' compares equal sizes; 'similarity' and 'relation' compare any.`,
+          );
+        }
+        return relativeSquaredError(this.write, student.value, teacher.value);
+    }
+  }
+
+  private againstLabels(output = 0): [Value, Value] {
+    const { value, dims } = this.scope.output(output);
+    return [value, this.targets(dims, 'values')];
+  }
+
+  private againstTeacher(output = 0): [Value, Value] {
+    const { value } = this.scope.output(output);
+    return [value, this.teacherValue(this.teacherOutput(output))];
+  }
+
+  /** Class scores: the input of a final Softmax; anything else counts as scores itself (log softmax of logarithms changes nothing). */
+  private scores(output = 0): { logits: Value; dims: readonly number[] } {
+    return inputOf(this.scope.output(output), 'Softmax');
+  }
+
+  private logits(output = 0): { logits: Value; dims: readonly number[] } {
+    return inputOf(this.scope.output(output), 'Sigmoid');
+  }
+
+  private teacherScores(output = 0): Value {
+    const value = this.teacherValue(this.teacherOutput(output));
+    const isProbability = this.scope.output(output).value.producer?.opType === 'Softmax';
+    return isProbability ? this.write.node('Log', [this.write.node('Max', [value, this.write.float(1e-12)])]) : value;
+  }
+
+  private teacherOutput(index: number): string {
+    const name = this.teacher?.outputs[index];
+    if (name === undefined) throw new EngineError('recipe_invalid', `The teacher has no output ${index}.`);
+    return name;
+  }
+
+  private teacherValue(name: string): Value {
+    const known = this.teacherInputs.get(name);
+    if (known) return known;
+    const dims = this.teacher?.shapes.get(name);
+    if (!dims) throw new EngineError('recipe_invalid', `The teacher computes no value "${name}".`, { value: name });
+    const input = this.scope.input(`teacher/${name}`, dims);
+    this.teacherInputs.set(name, input);
+    this.inputs.teacher.set(name, input.name);
+    return input;
+  }
+
+  private targets(dims: readonly number[], form: 'classes' | 'values'): Value {
+    if (this.targetInput) return this.targetInput;
+    this.targetInput = this.scope.input('targets', dims);
+    this.inputs.targets = { name: this.targetInput.name, dims, form };
+    return this.targetInput;
+  }
+}
+
+function inputOf({ value, dims }: SizedValue, opType: string): { logits: Value; dims: readonly number[] } {
+  const producer = value.producer;
+  const input = producer?.opType === opType && producer.domain === '' ? producer.inputs[0] : undefined;
+  return { logits: input ?? value, dims };
+}
