@@ -13,6 +13,7 @@ import { matrixRules } from './rules/matrix.js';
 import { movementRules } from './rules/movement.js';
 import { normalizationRules } from './rules/normalization.js';
 import { poolingRules } from './rules/pooling.js';
+import { quantizationRules } from './rules/quantization.js';
 import { reductionRules } from './rules/reduction.js';
 import { resamplingRules } from './rules/resampling.js';
 
@@ -36,28 +37,8 @@ const constantOperators = every(
 const unsupportedOperators = every(
   'unsupported',
   ...(['AffineGrid', 'Attention', 'CenterCropPad', 'Col2Im', 'Compress', 'ConcatFromSequence', 'CumProd', 'DFT', 'DeformConv'] as const),
-  ...([
-    'DequantizeLinear',
-    'Det',
-    'Einsum',
-    'GridSample',
-    'If',
-    'LRN',
-    'Loop',
-    'LpPool',
-    'GlobalLpPool',
-    'MaxRoiPool',
-    'MaxUnpool',
-  ] as const),
-  ...([
-    'MeanVarianceNormalization',
-    'Mod',
-    'NegativeLogLikelihoodLoss',
-    'Optional',
-    'OptionalGetElement',
-    'QuantizeLinear',
-    'RNN',
-  ] as const),
+  ...(['Det', 'Einsum', 'GridSample', 'If', 'LRN', 'Loop', 'LpPool', 'GlobalLpPool', 'MaxRoiPool', 'MaxUnpool'] as const),
+  ...(['MeanVarianceNormalization', 'Mod', 'NegativeLogLikelihoodLoss', 'Optional', 'OptionalGetElement', 'RNN'] as const),
   ...(['ReverseSequence', 'RoiAlign', 'RotaryEmbedding', 'STFT', 'Scan', 'Scatter', 'SequenceAt', 'SequenceConstruct'] as const),
   ...(['SequenceEmpty', 'SequenceErase', 'SequenceInsert', 'SequenceMap', 'SoftmaxCrossEntropyLoss', 'SplitToSequence'] as const),
   ...(['TensorScatter', 'LpNormalization'] as const),
@@ -79,6 +60,7 @@ const onnxTable = {
   ...matrixRules,
   ...normalizationRules,
   ...poolingRules,
+  ...quantizationRules,
   ...resamplingRules,
   ...convolutionRules,
   ...axisFunctionRules,
