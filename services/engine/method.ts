@@ -107,12 +107,37 @@ export interface BudgetOutcome {
   readonly accepted: boolean;
 }
 
+/** One point of a learning curve: means over the steps since the point before. */
+export interface LearningCurvePoint {
+  readonly epoch: number;
+  readonly step: number;
+  readonly loss: number;
+  /** Share of right answers on the training batches, as augmented; where labels are classes. */
+  readonly accuracy?: number;
+  readonly learning_rate: number;
+}
+
+/** How a method learned. The report's `training[]`. */
+export interface TrainingSummary {
+  readonly method: string;
+  readonly losses: readonly string[];
+  readonly steps: number;
+  /** Step that a checkpoint of an earlier attempt stood at; 0 for a run in one piece. */
+  readonly resumed_at: number;
+  readonly seconds: number;
+  readonly steps_per_second: number;
+  /** Numbers that were trained. */
+  readonly parameters: number;
+  readonly curve: readonly LearningCurvePoint[];
+}
+
 /** What a method did to the model. */
 export interface MethodOutcome {
   readonly nodes: readonly NodeChange[];
   readonly layers?: readonly LayerReport[];
   readonly calibration?: CalibrationSummary;
   readonly budgets?: readonly BudgetOutcome[];
+  readonly training?: TrainingSummary;
   /** Sentences for the report's `warnings`. */
   readonly warnings?: readonly string[];
 }
@@ -151,6 +176,14 @@ export interface MethodContext {
   readonly sample?: ReadonlyMap<string, Tensor>;
   /** Of the processor that the job runs on, where it is known. */
   readonly isa?: InstructionSet;
+  /** The model of the job as it came in: the teacher of what is made of it. */
+  readonly source?: Model;
+  /** A teacher that the job brings. */
+  readonly teacher?: Model;
+  /** Existing folder whose files outlive a killed process: a method that takes long goes on from there. */
+  readonly checkpoints?: string;
+  /** Place of the step in the recipe, from 0. */
+  readonly step?: number;
   /** The methods that the recipe applies afterwards. */
   readonly followedBy?: readonly string[];
   /** Aborted on cancellation or timeout; long loops call throwIfAborted(). */

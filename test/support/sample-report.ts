@@ -108,6 +108,7 @@ export function sampleReport(over: Partial<CompressionReport> = {}): Compression
       left('/relu_1/Relu', 'Relu', 'Folded into the range of the layer before it.'),
     ],
     layers,
+    training: [],
     calibration: { method: 'mse', samples: 200, samples_given: 2_000, tensors: 17, seconds: 0.41, from_cache: false },
     warnings: [
       'latency: the machine was busy while it was measured; the times and the speedup are not reliable.',

@@ -39,6 +39,10 @@ export interface CompressRequest {
   readonly scratch: string;
   /** Folder in which calibration results are kept between jobs, by model and data; made when missing. Default: none are kept. */
   readonly calibrationCache?: string;
+  /** A trained model that the method distill follows; default: the model itself as it came in. */
+  readonly teacherPath?: string;
+  /** Existing folder for what a killed run goes on from; the caller removes it when the job is over. Default: nothing is kept. */
+  readonly checkpoints?: string;
   /** Folder in which times of layers on this machine are kept between jobs; made when missing. Default: none are kept. */
   readonly latencyCache?: string;
   readonly signal?: AbortSignal;
@@ -197,6 +201,9 @@ async function applySteps(
     ...(calibrationCache ? { calibrationCache } : {}),
     ...(request.latencyCache ? { latencyCache: openLatencyCache(request.latencyCache, runtime) } : {}),
     sample: samples.first,
+    source: decodeModelFile(request.modelPath),
+    ...(request.teacherPath === undefined ? {} : { teacher: decodeModelFile(request.teacherPath) }),
+    ...(request.checkpoints === undefined ? {} : { checkpoints: request.checkpoints }),
     isa: describeCpu().isa,
     signal,
     progress: (fraction, message) => meter.within(fraction, message),
@@ -207,7 +214,7 @@ async function applySteps(
     for (const [at, step] of steps.entries()) {
       signal.throwIfAborted();
       meter.begin(step.method, step.method);
-      outcomes.push(await applyStep(model, step, { ...context, followedBy: steps.slice(at + 1).map(({ method }) => method) }));
+      outcomes.push(await applyStep(model, step, { ...context, step: at, followedBy: steps.slice(at + 1).map(({ method }) => method) }));
     }
     return outcomes;
   } finally {

@@ -7,6 +7,7 @@ import { cleanUp } from '../passes/index.js';
 import { structuredPruning } from '../pruning/index.js';
 import { dynamicInt8, float16, float16Storage, mixedPrecision, repairQdq, staticInt8, weightOnly } from '../quantization/index.js';
 import { sparsity } from '../sparsity/index.js';
+import { distill, fineTune, train } from '../training/index.js';
 import type { CompressionStep, MethodName } from './plan.js';
 import { repairSamples } from './repair-samples.js';
 
@@ -22,6 +23,9 @@ const methods: { readonly [Name in MethodName]: Application<Name> } = {
   'low-rank': (model, { method: _, ...options }, context) => lowRank(model, options, context),
   sparsity: (model, { method: _, ...options }, context) => sparsity(model, options, context),
   'structured-pruning': (model, { method: _, ...options }, context) => structuredPruning(model, options, context),
+  train: (model, { method: _, ...options }, context) => train(model, options, context),
+  'fine-tune': (model, { method: _, ...options }, context) => fineTune(model, options, context),
+  distill: (model, { method: _, ...options }, context) => distill(model, options, context),
   'float16-storage': async (model, { method: _, ...options }, context) => ({ nodes: await float16Storage(model, options, context) }),
   float16: (model, { method: _, ...options }, context) => float16(model, options, context),
   'repair-qdq': async (model, { method: _, ...options }, context) =>

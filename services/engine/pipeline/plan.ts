@@ -11,6 +11,7 @@ import type {
   WeightOnlyOptions,
 } from '../quantization/index.js';
 import type { SparsityOptions } from '../sparsity/index.js';
+import type { DistillOptions, TrainingOptions } from '../training/index.js';
 
 export interface CleanUpStep {
   readonly method: 'clean-up';
@@ -64,6 +65,18 @@ export interface StructuredPruningStep extends StructuredPruningOptions {
   readonly method: 'structured-pruning';
 }
 
+export interface TrainStep extends TrainingOptions {
+  readonly method: 'train';
+}
+
+export interface FineTuneStep extends TrainingOptions {
+  readonly method: 'fine-tune';
+}
+
+export interface DistillStep extends DistillOptions {
+  readonly method: 'distill';
+}
+
 export type CompressionStep =
   | CleanUpStep
   | LowRankStep
@@ -75,7 +88,10 @@ export type CompressionStep =
   | Float16Step
   | RepairQdqStep
   | SparsityStep
-  | StructuredPruningStep;
+  | StructuredPruningStep
+  | TrainStep
+  | FineTuneStep
+  | DistillStep;
 export type MethodName = CompressionStep['method'];
 
 export type MetricName = 'top1' | 'top5' | 'mse' | 'mae';
@@ -102,8 +118,16 @@ export interface CompressionPlan {
   readonly objective?: Objective;
 }
 
-/** The steps as they will run: clean-up first, unless the plan already begins with it. Throws EngineError `recipe_invalid`. */
+const learning: ReadonlySet<MethodName> = new Set(['train', 'fine-tune', 'distill']);
+
+/**
+ * The steps as they will run: clean-up first, unless the plan says where; behind the steps that learn when the plan begins with
+ * those, as clean-up folds the normalizations that they train. Throws EngineError `recipe_invalid`.
+ */
 export function stepsToRun(plan: CompressionPlan): readonly CompressionStep[] {
   if (plan.steps.length === 0) throw new EngineError('recipe_invalid', 'The recipe has no steps.');
-  return plan.steps[0]?.method === 'clean-up' ? plan.steps : [{ method: 'clean-up' }, ...plan.steps];
+  const first = plan.steps.findIndex(({ method }) => !learning.has(method));
+  const begin = first < 0 ? plan.steps.length : first;
+  if (plan.steps[begin]?.method === 'clean-up') return plan.steps;
+  return [...plan.steps.slice(0, begin), { method: 'clean-up' }, ...plan.steps.slice(begin)];
 }

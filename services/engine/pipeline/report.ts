@@ -3,7 +3,7 @@ import type { FidelityResult } from '../evaluation/fidelity.js';
 import type { Metrics } from '../evaluation/metrics.js';
 import type { ModelInspection } from '../inspection/index.js';
 import type { Model } from '../ir/index.js';
-import type { CalibrationSummary, LayerReport, MethodOutcome, NodeChange, Objective, Target } from '../method.js';
+import type { CalibrationSummary, LayerReport, MethodOutcome, NodeChange, Objective, Target, TrainingSummary } from '../method.js';
 import { describeSaturation, saturationReport } from '../quantization/saturation-report.js';
 import { isDisturbed, type Latency } from '../runtime/benchmark.js';
 import type { FusionReport } from '../runtime/fusion-report.js';
@@ -86,6 +86,8 @@ export interface CompressionReport {
   readonly saturation: SaturationSummary;
   /** null when no method of the recipe calibrated. */
   readonly calibration: CalibrationSummary | null;
+  /** One for each method that learned, in the order of the recipe. */
+  readonly training: readonly TrainingSummary[];
   readonly warnings: readonly string[];
   /** Wall seconds by phase. */
   readonly seconds: Readonly<Record<string, number>>;
@@ -151,6 +153,7 @@ export function buildReport(parts: ReportParts): CompressionReport {
     nodes: parts.outcomes.flatMap(({ nodes }) => nodes),
     layers: parts.outcomes.flatMap(({ layers }) => layers ?? []),
     saturation: saturationOf(parts.artifact.model),
+    training: parts.outcomes.flatMap(({ training }) => (training ? [training] : [])),
     calibration: parts.outcomes.findLast(({ calibration }) => calibration)?.calibration ?? null,
     warnings: [
       ...parts.outcomes.flatMap(({ warnings }) => warnings ?? []),

@@ -1,0 +1,156 @@
+/** Trains the weights of a model in place: against labels, after a teacher, or both. */
+import { join } from 'node:path';
+import { EngineError } from '../engine-errors.js';
+import { float32Tensor, type Model } from '../ir/index.js';
+import { graphsWithin } from '../ir/traversal.js';
+import { nameMatcher } from '../layers/name-patterns.js';
+import type { MethodContext, MethodOutcome, NodeChange } from '../method.js';
+import { createAugmentation } from './augmentation/augmentation.js';
+import { automaticLosses } from './automatic-losses.js';
+import { checkpointFile } from './checkpoint.js';
+import { objectiveOf } from './objective.js';
+import { batchSizeOf, type TrainingDefaults, type TrainingOptions, trainerOptions } from './options.js';
+import { Teacher, teacherShapes } from './teacher.js';
+import { type Parameter, trainableModel } from './trainable-model.js';
+import { type TrainingResult, train } from './trainer.js';
+import { TrainingBatches } from './training-batches.js';
+import { openTrainingData, type TrainingData } from './training-data.js';
+import { type TrainingGraph, trainingGraph } from './training-graph.js';
+import { TrainingSession } from './training-session.js';
+import { untieIdentities } from './untie-identities.js';
+
+export interface TrainingTask {
+  /** For the report: 'train', 'distill', 'fine-tune'. */
+  readonly by: string;
+  readonly options: TrainingOptions;
+  readonly defaults: TrainingDefaults;
+  /** What the student follows; absent to learn from labels alone. */
+  readonly teacher?: Model;
+}
+
+/** Throws EngineError `recipe_invalid`, `dataset_invalid` or `model_unsupported`; `model` is whole until the weights are written. */
+export async function trainModel(model: Model, task: TrainingTask, context: MethodContext): Promise<MethodOutcome> {
+  const { calibration: source, scratch, signal } = context;
+  if (!source)
+    throw new EngineError(
+      'recipe_invalid',
+      `"${task.by}" needs samples: give a data set (calibration, or --data) with the inputs of the model.`,
+    );
+  untieIdentities(model);
+  const data = await openTrainingData(source, { scratch, signal });
+  const closers: (() => Promise<void>)[] = [() => data.close()];
+  try {
+    const prepared = await prepare(model, task, { data, context });
+    const session = await TrainingSession.open(context.runtime, prepared.graph);
+    closers.push(() => session.close());
+    if (prepared.teacher) closers.push(() => prepared.teacher?.close() ?? Promise.resolve());
+    const options = trainerOptions(task.options, task.defaults);
+    const folder = context.checkpoints;
+    const checkpoint =
+      folder === undefined ? undefined : checkpointFile({ path: join(folder, `${task.by}-${context.step ?? 0}.checkpoint`) });
+    const result = await train({
+      ...{ graph: prepared.graph, session, batches: prepared.batches, options, signal },
+      ...(checkpoint ? { checkpoint } : {}),
+      report: ({ epoch, epochs, step, steps, loss, accuracy, stepsPerSecond }) =>
+        context.progress(
+          step / steps,
+          `epoch ${Math.min(epochs, Math.floor(epoch) + 1)} of ${epochs}: loss ${loss.toPrecision(4)}${accuracy === undefined ? '' : `, accuracy ${(100 * accuracy).toFixed(1)} %`}, ${stepsPerSecond.toPrecision(3)} steps/s`,
+        ),
+    });
+    writeWeights(model, prepared.graph, result);
+    return outcome(model, task, { graph: prepared.graph, result, losses: prepared.losses });
+  } finally {
+    for (const close of closers.reverse()) await close();
+  }
+}
+
+interface Prepared {
+  readonly graph: TrainingGraph;
+  readonly batches: TrainingBatches;
+  readonly teacher?: Teacher;
+  readonly losses: readonly string[];
+}
+
+async function prepare(
+  model: Model,
+  task: TrainingTask,
+  { data, context }: { data: TrainingData; context: MethodContext },
+): Promise<Prepared> {
+  const { options, teacher: teacherModel } = task;
+  const batchSize = data.fixedBatch ?? batchSizeOf(options);
+  const first = await data.rows(Array.from({ length: batchSize }, (_, at) => at % data.sampleCount));
+  const { feeds, labels } = first;
+  const facts = {
+    model,
+    hasTeacher: teacherModel !== undefined,
+    ...(labels ? { labels } : {}),
+    ...(options.task ? { task: options.task } : {}),
+  };
+  const terms = options.losses ?? automaticLosses(facts);
+  const shapes = teacherModel && (await teacherShapes(context.runtime, teacherModel, feeds));
+  const { objective, inputs } = objectiveOf(terms, shapes);
+  const batchStatistics = options.batch_normalization !== 'fixed';
+  const trainable = await trainableModel({ model, feeds, context, batchStatistics });
+  const graph = await trainingGraph({ trainable, feeds, objective, isTrained: trainedBy(options), runtime: context.runtime });
+  const seed = options.seed ?? 0;
+  const augmentation = options.augmentation && options.augmentation.length > 0 ? createAugmentation(options.augmentation, seed) : undefined;
+  const teacher =
+    teacherModel && inputs.teacher.size > 0 ? await Teacher.open(context.runtime, teacherModel, [...inputs.teacher.keys()]) : undefined;
+  const batches = new TrainingBatches({
+    ...{ data, batchSize, seed, inputs },
+    ...(augmentation ? { augmentation } : {}),
+    ...(teacher ? { teacher } : {}),
+  });
+  return { graph, batches, ...(teacher ? { teacher } : {}), losses: terms.map(({ kind }) => kind) };
+}
+
+function trainedBy({ trainable, frozen = [] }: TrainingOptions): (parameter: Parameter) => boolean {
+  const isChosen = trainable ? nameMatcher(trainable) : () => true;
+  const isLeft = nameMatcher(frozen);
+  return ({ name }) => isChosen(name) && !isLeft(name);
+}
+
+/** By name, in whichever graph the constant is. */
+function writeWeights(model: Model, graph: TrainingGraph, { weights }: TrainingResult): void {
+  const statistics = graph.statistics.flatMap(({ mean, variance }) => [mean, variance]);
+  const found = new Map([...weights, ...statistics.map(({ name, values }) => [name, values] as const)]);
+  for (const each of graphsWithin(model.graph)) {
+    for (const [value, tensor] of each.initializers) {
+      const values = found.get(value.name);
+      if (values) each.initializers.set(value, float32Tensor(tensor.dims, values));
+    }
+  }
+}
+
+interface Finished {
+  readonly graph: TrainingGraph;
+  readonly result: TrainingResult;
+  readonly losses: readonly string[];
+}
+
+function outcome(model: Model, { by }: TrainingTask, { graph, result, losses }: Finished): MethodOutcome {
+  const moved = new Set(graph.gradients.keys());
+  const nodes = [...graphsWithin(model.graph)].flatMap((each) =>
+    each.nodes.flatMap((node): NodeChange[] => {
+      const names = node.inputs.flatMap((input) => (input && moved.has(input.name) ? [input.name] : []));
+      if (names.length === 0) return [];
+      return [
+        {
+          node: node.name || (node.outputs[0]?.name ?? ''),
+          op_type: node.opType,
+          action: 'changed',
+          by,
+          reason: `trained ${names.join(', ')}`,
+        },
+      ];
+    }),
+  );
+  return {
+    nodes,
+    training: {
+      ...{ method: by, losses, steps: result.steps, seconds: result.seconds, curve: result.curve, resumed_at: result.resumedAt },
+      parameters: [...result.weights.values()].reduce((sum, values) => sum + values.length, 0),
+      steps_per_second: (result.steps - result.resumedAt) / result.seconds,
+    },
+  };
+}
