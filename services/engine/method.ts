@@ -182,6 +182,8 @@ export interface MethodContext {
   readonly teacher?: Model;
   /** Existing folder whose files outlive a killed process: a method that takes long goes on from there. */
   readonly checkpoints?: string;
+  /** Time between two checkpoints. Default 15 s. */
+  readonly checkpointEveryMs?: number;
   /** Place of the step in the recipe, from 0. */
   readonly step?: number;
   /** The methods that the recipe applies afterwards. */

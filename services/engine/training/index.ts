@@ -24,7 +24,11 @@ export function fineTune(model: Model, options: TrainingOptions, context: Method
 }
 
 /** After a teacher; labels are not needed. */
-export function distill(model: Model, { teacher = 'source', ...options }: DistillOptions, context: MethodContext): Promise<MethodOutcome> {
+export async function distill(
+  model: Model,
+  { teacher = 'source', ...options }: DistillOptions,
+  context: MethodContext,
+): Promise<MethodOutcome> {
   const chosen = teacher === 'given' ? context.teacher : (context.source ?? context.teacher);
   if (!chosen)
     throw new EngineError(

@@ -51,6 +51,7 @@ export async function trainModel(model: Model, task: TrainingTask, context: Meth
     const result = await train({
       ...{ graph: prepared.graph, session, batches: prepared.batches, options, signal },
       ...(checkpoint ? { checkpoint } : {}),
+      ...(context.checkpointEveryMs === undefined ? {} : { checkpointEveryMs: context.checkpointEveryMs }),
       report: ({ epoch, epochs, step, steps, loss, accuracy, stepsPerSecond }) =>
         context.progress(
           step / steps,

@@ -3,6 +3,7 @@ import { EngineError } from '../engine-errors.js';
 import { adoptModel } from '../ir/adopt-model.js';
 import { attributeOf, cloneModel, float32Values, type Model, NameAuthority, type Node, type Tensor, Value } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
+import { constantNodeTensor } from '../passes/constant-nodes.js';
 import { cleanUp } from '../passes/index.js';
 import { upgradeOpset } from '../passes/opset-upgrade.js';
 import { inlineTakenBranches } from '../runtime/inline-branches.js';
@@ -103,7 +104,22 @@ function feed(model: Model, value: Value, tensor: Tensor): void {
   if (!model.graph.isInput(value)) model.graph.inputs.push(value);
 }
 
+/** Some exporters store weights in Constant nodes, branches only there: they are parameters like the others. */
+function liftConstantNodes({ graph }: Model): void {
+  const lifted = graph.nodes.filter((node) => {
+    const [output] = node.outputs;
+    const tensor = node.opType === 'Constant' && node.domain === '' ? constantNodeTensor(node) : undefined;
+    if (!output || graph.isOutput(output) || tensor?.dataType !== 'float32') return false;
+    output.producer = null;
+    output.type = { kind: 'tensor', dataType: tensor.dataType, shape: tensor.dims };
+    graph.initializers.set(output, tensor);
+    return true;
+  });
+  graph.remove(lifted);
+}
+
 function feedParameters(model: Model): Parameter[] {
+  liftConstantNodes(model);
   return parametersOf(model.graph)
     .filter(({ graph }) => graph === model.graph)
     .map(({ value, tensor, role }) => {

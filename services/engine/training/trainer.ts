@@ -37,6 +37,8 @@ export interface TrainingRun {
   readonly options: TrainerOptions;
   readonly signal: AbortSignal;
   readonly checkpoint?: CheckpointStore;
+  /** Default 15 s. */
+  readonly checkpointEveryMs?: number;
   report?(progress: TrainingProgress): void;
 }
 
@@ -113,7 +115,7 @@ class Trainer {
     this.optimizer.step(this.parameters, found.gradients, rate);
     this.average?.update(this.parameters);
     this.record(step, rate, { batch, found });
-    if (performance.now() - this.saved >= CHECKPOINT_MS) await this.save(step + 1);
+    if (performance.now() - this.saved >= (this.run.checkpointEveryMs ?? CHECKPOINT_MS)) await this.save(step + 1);
   }
 
   result(): ReadonlyMap<string, Float32Array> {
