@@ -19,7 +19,8 @@ export interface Direction {
   readonly r: Value;
   readonly wb: Value;
   readonly rb: Value;
-  /** h_{t-1} as [T, B, H]. */
+  /** h_t and h_{t-1} as [T, B, H]. */
+  readonly y: Value;
   readonly previous: Value;
   /** dL/dY as [T, B, H]; states of [B, H]. */
   readonly dy: Value;
@@ -30,7 +31,8 @@ export interface Direction {
 
 /** Gradients of one direction, in the sizes of Direction. */
 export interface DirectionGradients {
-  readonly dx: Value;
+  /** Of what W makes of x, [T B, G H]. */
+  readonly dInput: Value;
   readonly dw: Value;
   readonly dr: Value;
   readonly dwb: Value;
@@ -71,14 +73,15 @@ export function recurrentGradients(
   const { node, write } = step;
   refuseRareForms(node);
   const layer = new RecurrentLayer(step, gates);
-  const found = Array.from({ length: layer.directions }, (_, at) => gradientOf(layer.direction(at)));
+  const directions = Array.from({ length: layer.directions }, (_, at) => layer.direction(at));
+  const found = directions.map(gradientOf);
   const stacked = (pick: (each: DirectionGradients) => Value): Value => {
     const raised = found.map((each) => write.node('Unsqueeze', [pick(each), write.ints([0])]));
     return raised.length === 1 ? (raised[0] as Value) : write.node('Concat', raised, { axis: attributeOf.int(0) });
   };
-  const dx = found.map(({ dx }) => dx);
+  const dx = () => found.map(({ dInput }, at) => write.node('MatMul', [dInput, (directions[at] as Direction).w]));
   const inputs: (Value | null)[] = [
-    step.wants(0) ? layer.toInput(dx.length === 1 ? (dx[0] as Value) : write.node('Add', dx)) : null,
+    step.wants(0) ? layer.toInput(dx().reduce((left, right) => write.node('Add', [left, right]))) : null,
     step.wants(1) ? stacked(({ dw }) => dw) : null,
     step.wants(2) ? stacked(({ dr }) => dr) : null,
     step.wants(3) ? stacked(({ dwb, drb }) => write.node('Concat', [dwb, drb], { axis: attributeOf.int(0) })) : null,
@@ -167,6 +170,7 @@ class RecurrentLayer {
     return {
       ...{ write, backwards, steps, batch, inputs, hidden, wb, rb },
       x: this.x,
+      y: own,
       w: this.weights(1, at, [rows, inputs]),
       r: this.weights(2, at, [rows, hidden]),
       previous: steps === 1 ? first : write.node('Concat', shifted, { axis: attributeOf.int(0) }),

@@ -122,7 +122,7 @@ function afterResetLoop(direction: Parts, gates: Gates, slopes: { z: Value; cand
 }
 
 function gruDirection(direction: Parts): DirectionGradients {
-  const { write, steps, batch, hidden, x, w, previous, beforeReset } = direction;
+  const { write, steps, batch, hidden, x, previous, beforeReset } = direction;
   const gates = gateValues(direction);
   const mul = (left: Value, right: Value): Value => write.node('Mul', [left, right]);
   const slopes = {
@@ -141,7 +141,7 @@ function gruDirection(direction: Parts): DirectionGradients {
   const upper = product(joined(found.dz, found.dr), h);
   const lower = product(flat(found.dv, hidden), candidateRows);
   return {
-    dx: write.node('MatMul', [ofInput, w]),
+    dInput: ofInput,
     dw: product(ofInput, x),
     dr: write.node('Concat', [upper, lower], { axis: attributeOf.int(0) }),
     dwb: columnSums(write, ofInput, [rows, GATES * hidden]),

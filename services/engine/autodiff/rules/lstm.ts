@@ -1,38 +1,26 @@
 /** The gradient of LSTM. */
-import { attributeOf, type GraphWriter, type Value } from '../../ir/index.js';
+import { attributeOf, float32Tensor, type GraphWriter, type Value } from '../../ir/index.js';
 import type { GradientRule } from '../gradient-rule.js';
 import { type Direction, type DirectionGradients, loopOverTime, recurrentGradients } from '../recurrence.js';
-import { columnSums } from '../sums.js';
 
 const GATES = 4;
 const transA = { transA: attributeOf.int(1) };
 const transB = { transB: attributeOf.int(1) };
 
 /**
- * The runtime's own kernel ran forward and left every h_t: with them all gates of all steps are two products, not a loop.
+ * The runtime's own kernel ran forward and left every h_t: with them the gates of all steps are products, not a loop.
  *   (i, o, f, g) = X W^T + H' R^T + b, H' the h of the step before; c_t = f c_{t-1} + i g; h_t = o tanh c_t
  * (Hochreiter and Schmidhuber 1997, gate order of ONNX LSTM). Backwards in time
  *   dh = dY + dh_next, dc = dh o (1 - tanh^2 c) + dc_next, dc_prev = dc f, dh_prev = dG R,
  *   dG = (dc g i', dh tanh c o', dc c_prev f', dc i g'), s' = s (1 - s) for the sigmoids, 1 - g^2 for tanh;
- * everything that is not dh or dc is known before the loop. dW = dG^T X, dR = dG^T H', db = sum dG, dX = dG W after it.
+ * everything that is not dh or dc is known before the loop. (dW, dR, db) = dG^T (X, H', 1), one product, and dX = dG W
+ * after it.
  */
 function lstmDirection(direction: Direction): DirectionGradients {
-  const { write, batch, hidden, x, w, r, previous, dy, dLast, dLastCell, backwards } = direction;
-  const gates = gateValues(direction);
-  const cells = cellStates(direction, gates);
-  const mul = (left: Value, right: Value): Value => write.node('Mul', [left, right]);
-  const tanh = write.node('Tanh', [cells.after]);
-  const throughCell = mul(gates.o, complement(write, mul(tanh, tanh)));
-  const slopes = write.node(
-    'Concat',
-    [
-      mul(gates.g, logisticSlope(write, gates.i)),
-      mul(tanh, logisticSlope(write, gates.o)),
-      mul(cells.before, logisticSlope(write, gates.f)),
-      mul(gates.i, complement(write, mul(gates.g, gates.g))),
-    ],
-    { axis: attributeOf.int(2) },
-  );
+  const { write, steps, batch, inputs, hidden, r, dy, dLast, dLastCell, backwards } = direction;
+  const joined = joinedInputs(direction);
+  const gates = gateValues(direction, joined);
+  const { slopes, throughCell } = gateSlopes(direction, gates);
   const loop = {
     ...{ states: [dLast, dLastCell], batch, hidden, fromEnd: !backwards },
     sequences: [dy, throughCell, slopes, gates.f],
@@ -44,30 +32,20 @@ function lstmDirection(direction: Direction): DirectionGradients {
     const dGates = inner.node('Mul', [inner.node('Concat', [dc, dh, dc, dc], { axis: attributeOf.int(1) }), slopesNow as Value]);
     return { states: [inner.node('MatMul', [dGates, r]), inner.node('Mul', [dc, fNow as Value])], kept: [dGates] };
   });
-  const rows = direction.steps * batch;
-  const flat = (value: Value, width: number): Value => write.node('Reshape', [value, write.ints([rows, width])]);
-  const dGates = flat(kept[0] as Value, GATES * hidden);
-  const sums = columnSums(write, dGates, [rows, GATES * hidden]);
-  return {
-    dx: write.node('MatMul', [dGates, w]),
-    dw: write.microsoft('FusedMatMul', [dGates, x], transA),
-    dr: write.microsoft('FusedMatMul', [dGates, flat(previous, hidden)], transA),
-    ...{ dwb: sums, drb: sums, dFirst: states[0] as Value, dFirstCell: states[1] as Value },
-  };
+  const dGates = write.node('Reshape', [kept[0] as Value, write.ints([steps * batch, GATES * hidden])]);
+  const all = write.microsoft('FusedMatMul', [dGates, joined], transA);
+  const parts = write.nodes('Split', [all, write.ints([inputs, hidden, 1])], { axis: attributeOf.int(1) }, 3);
+  const [dw, dr, column] = parts as [Value, Value, Value];
+  const db = write.node('Reshape', [column, write.ints([GATES * hidden])]);
+  return { dInput: dGates, dw, dr, dwb: db, drb: db, dFirst: states[0] as Value, dFirstCell: states[1] as Value };
 }
 
-/** The cell before and after each step, [T, B, H] each: the one thing that needs a loop forward. */
-function cellStates({ write, batch, hidden, firstCell, backwards }: Direction, { i, f, g }: Gates): { before: Value; after: Value } {
-  const loop = {
-    ...{ states: [firstCell], batch, hidden, fromEnd: backwards },
-    sequences: [f, write.node('Mul', [i, g])],
-    widths: [hidden, hidden],
-  };
-  const { kept } = loopOverTime(write, loop, (inner, [cell], [fNow, entering]) => {
-    const after = inner.node('Add', [inner.node('Mul', [fNow as Value, cell as Value]), entering as Value]);
-    return { states: [after], kept: [inner.node('Identity', [cell as Value]), inner.node('Identity', [after])] };
-  });
-  return { before: kept[0] as Value, after: kept[1] as Value };
+/** (X, H', 1) as [T B, I + H + 1]. */
+function joinedInputs({ write, steps, batch, hidden, x, previous }: Direction): Value {
+  const rows = steps * batch;
+  const h = write.node('Reshape', [previous, write.ints([rows, hidden])]);
+  const ones = write.constant(float32Tensor([rows, 1], new Float32Array(rows).fill(1)));
+  return write.node('Concat', [x, h, ones], { axis: attributeOf.int(1) });
 }
 
 interface Gates {
@@ -77,20 +55,43 @@ interface Gates {
   readonly g: Value;
 }
 
-/** [T, B, H] each. */
-function gateValues({ write, steps, batch, hidden, x, w, r, wb, rb, previous }: Direction): Gates {
-  const rows = steps * batch;
-  const fromInput = write.node('Gemm', [x, w, write.node('Add', [wb, rb])], transB);
-  const h = write.node('Reshape', [previous, write.ints([rows, hidden])]);
-  const all = write.node('Add', [fromInput, write.microsoft('FusedMatMul', [h, r], transB)]);
-  const stacked = write.node('Reshape', [all, write.ints([steps, batch, GATES * hidden])]);
+/** [T, B, H] each. One product per gate: a product of all gates would have to be copied apart. */
+function gateValues({ write, steps, batch, hidden, w, r, wb, rb }: Direction, joined: Value): Gates {
+  const bias = write.node('Reshape', [write.node('Add', [wb, rb]), write.ints([GATES * hidden, 1])]);
+  const weights = write.node('Concat', [w, r, bias], { axis: attributeOf.int(1) });
   const sizes = write.ints([hidden, hidden, hidden, hidden]);
-  const [i, o, f, g] = write.nodes('Split', [stacked, sizes], { axis: attributeOf.int(2) }, GATES) as [Value, Value, Value, Value];
-  const sigmoid = (value: Value): Value => write.node('Sigmoid', [value]);
-  return { i: sigmoid(i), o: sigmoid(o), f: sigmoid(f), g: write.node('Tanh', [g]) };
+  const [i, o, f, g] = write.nodes('Split', [weights, sizes], { axis: attributeOf.int(0) }, GATES) as [Value, Value, Value, Value];
+  const gate = (activation: 'Sigmoid' | 'Tanh', rows: Value): Value => {
+    const sum = write.microsoft('FusedMatMul', [joined, rows], transB);
+    return write.node(activation, [write.node('Reshape', [sum, write.ints([steps, batch, hidden])])]);
+  };
+  return { i: gate('Sigmoid', i), o: gate('Sigmoid', o), f: gate('Sigmoid', f), g: gate('Tanh', g) };
 }
 
-const complement = (write: GraphWriter, value: Value): Value => write.node('Sub', [write.float(1), value]);
-const logisticSlope = (write: GraphWriter, s: Value): Value => write.node('Mul', [s, complement(write, s)]);
+/** f_t c_{t-1} of each step, [T, B, H]: the one thing that needs a loop forward. */
+function keptCells({ write, batch, hidden, firstCell, backwards }: Direction, f: Value, entering: Value): Value {
+  const loop = { states: [firstCell], batch, hidden, fromEnd: backwards, sequences: [f, entering], widths: [hidden, hidden] };
+  const { kept } = loopOverTime(write, loop, (inner, [cell], [fNow, enteringNow]) => {
+    const keptCell = inner.node('Mul', [fNow as Value, cell as Value]);
+    return { states: [inner.node('Add', [keptCell, enteringNow as Value])], kept: [keptCell] };
+  });
+  return kept[0] as Value;
+}
+
+/**
+ * dG by dc and dh, [T, B, 4 H], and dc by dh, [T, B, H]. With e = i g, k = f c_prev, t = tanh(e + k) and h = o t:
+ *   g i' = e - e i, t o' = h - h o, c_prev f' = k - k f, i g' = i - e g, o (1 - t^2) = o - t h.
+ */
+function gateSlopes(direction: Direction, { i, o, f, g }: Gates): { slopes: Value; throughCell: Value } {
+  const { write, y } = direction;
+  const less = (value: Value, left: Value, right: Value): Value => write.node('Sub', [value, product(write, left, right)]);
+  const entering = product(write, i, g);
+  const keptCell = keptCells(direction, f, entering);
+  const tanh = write.node('Tanh', [write.node('Add', [entering, keptCell])]);
+  const parts = [less(entering, entering, i), less(y, y, o), less(keptCell, keptCell, f), less(i, entering, g)];
+  return { slopes: write.node('Concat', parts, { axis: attributeOf.int(2) }), throughCell: less(o, tanh, y) };
+}
+
+const product = (write: GraphWriter, left: Value, right: Value): Value => write.node('Mul', [left, right]);
 
 export const lstm: GradientRule = (step) => recurrentGradients(step, GATES, lstmDirection);
