@@ -40,8 +40,11 @@ export interface TrainingOptions {
   readonly trainable?: readonly string[];
   /** Names of constants that do not move. */
   readonly frozen?: readonly string[];
-  /** 'batch' normalizes by the batch and moves the running statistics; 'fixed' keeps them. Default 'batch'. */
-  readonly batch_normalization?: 'batch' | 'fixed';
+  /**
+   * 'batch' (default) normalizes by the batch and moves the running statistics; 'fixed' keeps them; 'insert' also puts fresh ones
+   * behind convolutions that have none, and folds them away again.
+   */
+  readonly batch_normalization?: 'batch' | 'fixed' | 'insert';
   /** What the outputs mean, where labels do not tell. */
   readonly task?: 'classification' | 'regression';
   /** Default: by the kind of each output. */

@@ -1,13 +1,15 @@
 /** Trains the weights of a model in place: against labels, after a teacher, or both. */
 import { join } from 'node:path';
 import { EngineError } from '../engine-errors.js';
-import { float32Tensor, type Model } from '../ir/index.js';
+import { float32Tensor, type Model, type Tensor } from '../ir/index.js';
 import { graphsWithin } from '../ir/traversal.js';
 import { nameMatcher } from '../layers/name-patterns.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../method.js';
+import { cleanUp } from '../passes/index.js';
 import { createAugmentation } from './augmentation/augmentation.js';
 import { automaticLosses } from './automatic-losses.js';
 import { checkpointFile } from './checkpoint.js';
+import { insertNormalizations, unnormalizedConvolutions } from './fresh-normalization.js';
 import { objectiveOf } from './objective.js';
 import { batchSizeOf, type TrainingDefaults, type TrainingOptions, trainerOptions } from './options.js';
 import { Teacher, teacherShapes } from './teacher.js';
@@ -40,6 +42,7 @@ export async function trainModel(model: Model, task: TrainingTask, context: Meth
   const data = await openTrainingData(source, { scratch, signal });
   const closers: (() => Promise<void>)[] = [() => data.close()];
   try {
+    const inserted = task.options.batch_normalization === 'insert' && (await normalizeAfresh(model, task, { data, context }));
     const prepared = await prepare(model, task, { data, context });
     const session = await TrainingSession.open(context.runtime, prepared.graph);
     closers.push(() => session.close());
@@ -59,10 +62,31 @@ export async function trainModel(model: Model, task: TrainingTask, context: Meth
         ),
     });
     writeWeights(model, prepared.graph, result);
+    if (inserted) await cleanUp(model, { ...context, progress: () => undefined });
     return outcome(model, task, { graph: prepared.graph, result, losses: prepared.losses });
   } finally {
     for (const close of closers.reverse()) await close();
   }
+}
+
+/** Samples that fresh normalizations take their statistics from. */
+const STATISTICS_SAMPLES = 1024;
+
+/** True when a normalization was added. */
+async function normalizeAfresh(
+  model: Model,
+  { options }: TrainingTask,
+  { data, context }: { data: TrainingData; context: MethodContext },
+): Promise<boolean> {
+  const nodes = unnormalizedConvolutions(model);
+  if (nodes.length === 0) return false;
+  const size = data.fixedBatch ?? batchSizeOf(options);
+  async function* batches(): AsyncGenerator<ReadonlyMap<string, Tensor>> {
+    for (let from = 0; from + size <= Math.min(data.sampleCount, STATISTICS_SAMPLES) || from === 0; from += size)
+      yield (await data.rows(Array.from({ length: size }, (_, at) => (from + at) % data.sampleCount))).feeds;
+  }
+  await insertNormalizations(model, { nodes, batches: batches(), runtime: context.runtime });
+  return true;
 }
 
 interface Prepared {
