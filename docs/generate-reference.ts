@@ -48,7 +48,9 @@ function problemsPage(): string {
 
 interface OptionSchema {
   readonly type?: string;
+  readonly const?: unknown;
   readonly enum?: readonly string[];
+  readonly properties?: Readonly<Record<string, OptionSchema>>;
   readonly description?: string;
   /** Those of a tuple one by one. */
   readonly items?: OptionSchema | readonly OptionSchema[];
@@ -57,10 +59,18 @@ interface OptionSchema {
 
 function typeOf(schema: OptionSchema): string {
   if (schema.enum) return schema.enum.map(code).join(', ');
-  if (schema.anyOf) return schema.anyOf.map(typeOf).join(' or ');
+  if (schema.anyOf) return schema.anyOf.map((branch) => branchOf(branch) ?? typeOf(branch)).join(' or ');
   const { items } = schema;
   if (schema.type !== 'array' || !items) return schema.type ?? '';
   return 'length' in items ? `[${items.map(typeOf).join(', ')}]` : `list of: ${typeOf(items)}`;
+}
+
+/** A branch that its `kind` or `name` tells from the others: that, and the fields that go with it. */
+function branchOf({ properties = {} }: OptionSchema): string | null {
+  const [tag, ...fields] = Object.entries(properties);
+  if (!tag || !['kind', 'name'].includes(tag[0])) return null;
+  const [field, { const: only, enum: several = [String(only)] }] = tag;
+  return `{ ${[`${field}: ${several.map(code).join(', ')}`, ...fields.map(([name]) => name)].join('; ')} }`;
 }
 
 function methodsPage(): string {

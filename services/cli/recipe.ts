@@ -1,8 +1,9 @@
 /** `--recipe`: the name of a preset or a JSON file, checked against the schema; every fault is named by its JSON pointer. */
 import { readFile } from 'node:fs/promises';
 import type { TSchema } from 'typebox';
+import { Settings } from 'typebox/system';
 import { Value } from 'typebox/value';
-import { CompressionRecipe, type MethodName, methods, presets } from '#contracts';
+import { CompressionRecipe, type MethodName, methods, presets, type ValidationError, withoutForeignBranches } from '#contracts';
 import { UsageError } from './exit-codes.js';
 
 export interface RecipeFault {
@@ -10,6 +11,9 @@ export interface RecipeFault {
   readonly pointer: string;
   readonly message: string;
 }
+
+// A union reports the faults of all its branches: by default the list would end before those that were meant.
+Settings.Set({ maxErrors: 1_000 });
 
 /** Throws UsageError with one line per fault. */
 export async function readRecipe(nameOrFile: string): Promise<CompressionRecipe> {
@@ -30,8 +34,7 @@ export async function readRecipe(nameOrFile: string): Promise<CompressionRecipe>
 /** All faults of a document that should be a recipe; empty when it is one. */
 export function recipeFaults(document: unknown): RecipeFault[] {
   const steps = isObject(document) && Array.isArray(document.steps) ? document.steps : [];
-  // A union reports the faults of all its members; each step is therefore checked against the schema of the method that it names,
-  // and stands as a valid one while the rest is checked.
+  // Each step is checked against the schema of the method that it names, and stands as a valid one while the rest is checked.
   const withoutSteps =
     isObject(document) && steps.length > 0 ? { ...document, steps: steps.map(() => ({ method: 'clean-up' })) } : document;
   const outside = faultsOf(CompressionRecipe, withoutSteps, '');
@@ -47,13 +50,19 @@ function stepFaults(step: unknown, pointer: string): RecipeFault[] {
 }
 
 function faultsOf(schema: TSchema, value: unknown, prefix: string): RecipeFault[] {
-  const faults: RecipeFault[] = [];
-  for (const { keyword, instancePath, message } of Value.Errors(schema, value)) {
+  const errors = Value.Errors(schema, value).map(
+    (error): ValidationError => (error.keyword === 'anyOf' ? { ...error, schemaPath: `${error.schemaPath}/anyOf` } : error),
+  );
+  return withoutForeignBranches(errors).flatMap((error) => {
     // An unknown field is reported twice: at the object and, by the schema `false`, at the field itself.
-    if (keyword === 'additionalProperties') continue;
-    faults.push({ pointer: prefix + instancePath, message: keyword === 'boolean' ? 'is not a known field' : message });
-  }
-  return faults;
+    if (error.keyword === 'additionalProperties') return [];
+    return [{ pointer: prefix + error.instancePath, message: messageOf(error) }];
+  });
+}
+
+function messageOf({ keyword, params, message = 'is not valid' }: ValidationError): string {
+  if (keyword === 'boolean') return 'is not a known field';
+  return 'allowedValues' in params && Array.isArray(params.allowedValues) ? `must be one of ${params.allowedValues.join(', ')}` : message;
 }
 
 function parseJson(file: string, text: string): unknown {

@@ -1,5 +1,6 @@
 /** The recipe: what a caller asks for. The same JSON document in the CLI, in a job body and in a preset. */
 import Type, { type Static } from 'typebox';
+import { distillStep, fineTuneStep, trainStep } from './training-steps.js';
 
 const strict = { additionalProperties: false } as const;
 const nodeNames = (what: string) =>
@@ -433,6 +434,9 @@ export const CompressionStep = Type.Union([
   lowRank,
   sparsity,
   structuredPruning,
+  trainStep,
+  fineTuneStep,
+  distillStep,
 ]);
 export type CompressionStep = Static<typeof CompressionStep>;
 
@@ -541,6 +545,25 @@ export const methods = {
     needs: [],
     schema: structuredPruning,
   },
+  train: {
+    title: 'Training',
+    description: 'Trains the weights against the labels of the data set, from where they are. Goes on where it was when it is killed.',
+    needs: ['data', 'labels'],
+    schema: trainStep,
+  },
+  'fine-tune': {
+    title: 'Fine-tuning',
+    description: 'A few epochs against labels after a step that cost accuracy.',
+    needs: ['data'],
+    schema: fineTuneStep,
+  },
+  distill: {
+    title: 'Distillation',
+    description:
+      'Trains the model after a teacher: the model of the job as it came in, or another one that comes with the job. Labels are not needed.',
+    needs: ['data'],
+    schema: distillStep,
+  },
   'float16-storage': {
     title: 'float16 storage',
     description: 'Weights stored as float16 and widened when the model loads: half the file, unchanged speed.',
@@ -562,6 +585,16 @@ export const presets = {
   'low-rank': { steps: [{ method: 'low-rank' }] },
   'structured-pruning': { steps: [{ method: 'structured-pruning' }] },
   sparsity: { steps: [{ method: 'sparsity' }] },
+  train: { steps: [{ method: 'train' }] },
+  'fine-tune': { steps: [{ method: 'fine-tune' }] },
+  distill: { steps: [{ method: 'distill', teacher: 'given' }] },
+  'prune-distill': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }] },
+  'prune-distill-int8': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }, { method: 'static-int8' }] },
 } as const satisfies Record<string, CompressionRecipe>;
 
 export type PresetName = keyof typeof presets;
+
+/** Whether a step learns from a model that must come with the job. */
+export function needsGivenTeacher(step: CompressionStep): boolean {
+  return step.method === 'distill' && step.teacher === 'given';
+}

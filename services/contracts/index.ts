@@ -5,4 +5,5 @@ export * from './compression-recipe.js';
 export * from './errors.js';
 export * from './job-catalog.js';
 export * from './resource-id.js';
+export * from './union-branches.js';
 export * from './webhook-events.js';

@@ -1,9 +1,9 @@
 /** Everything that goes wrong -> problem+json (RFC 9457): expected failures by their code, anything else as a bare 500. */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { AppError, type ErrorCode } from '#contracts';
+import { AppError, type ErrorCode, type ValidationError } from '#contracts';
 import { problem } from '../http/problem.js';
 import type { Api } from '../http/typed-app.js';
-import { fieldErrors, type ValidationError } from '../http/validation-errors.js';
+import { fieldErrors } from '../http/validation-errors.js';
 
 /** Fastify's and Node's own codes that are the client's doing. */
 const frameworkCodes: Readonly<Record<string, ErrorCode>> = {

@@ -94,6 +94,18 @@ describe('400', () => {
       'unknown_field',
     ],
     ['an unknown method', () => ({ model_id: model, recipe: { steps: [{ method: 'magic' }] } }), '/recipe/steps/0/method', 'enum'],
+    [
+      'an unknown loss',
+      () => ({ model_id: model, recipe: { steps: [{ method: 'distill', losses: [{ kind: 'kd' }, { kind: 'kl' }] }] } }),
+      '/recipe/steps/0/losses/1/kind',
+      'enum',
+    ],
+    [
+      'an augmentation out of bounds',
+      () => ({ model_id: model, recipe: { steps: [{ method: 'train', augmentation: [{ name: 'mixup', alpha: 9 }] }] } }),
+      '/recipe/steps/0/augmentation/0/alpha',
+      'maximum',
+    ],
     ['an unknown preset', () => ({ model_id: model, recipe: 'magic' }), '/recipe', 'enum'],
     ['no recipe', () => ({ model_id: model }), '/recipe', 'required'],
     ['no steps', () => ({ model_id: model, recipe: { steps: [] } }), '/recipe/steps', 'minItems'],

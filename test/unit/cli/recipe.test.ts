@@ -64,9 +64,47 @@ describe('recipeFaults', () => {
       },
       ['/steps/0/min_elements', '/steps/1/exclude/0', '/target'],
     ],
+    [
+      'a loss, an augmentation and an optimizer that do not exist',
+      {
+        steps: [
+          {
+            method: 'distill',
+            losses: [{ kind: 'kd' }, { kind: 'kl' }],
+            augmentation: [{ name: 'flip' }, { name: 'turn' }],
+            optimizer: { name: 'adagrad' },
+          },
+        ],
+      },
+      ['/steps/0/augmentation/1/name', '/steps/0/losses/1/kind', '/steps/0/optimizer/name'],
+    ],
+    [
+      'options of another loss, augmentation and schedule',
+      {
+        steps: [
+          {
+            method: 'fine-tune',
+            losses: [{ kind: 'mse', temperature: 2 }, { kind: 'attention' }],
+            augmentation: [{ name: 'mixup', alpha: 0 }],
+            schedule: { name: 'cosine', at: [0.5] },
+          },
+        ],
+      },
+      ['/steps/0/augmentation/0/alpha', '/steps/0/losses/0/temperature', '/steps/0/losses/1', '/steps/0/schedule/at'],
+    ],
+    [
+      'a loss against a teacher where there is none',
+      { steps: [{ method: 'train', losses: [{ kind: 'kd' }] }] },
+      ['/steps/0/losses/0/kind'],
+    ],
   ])('%s: points at what is wrong and at nothing else', (_, document, pointers) => {
     const found = [...new Set(recipeFaults(document).map(({ pointer }) => pointer))].sort();
     expect(found).toEqual(pointers);
+  });
+
+  it('names what a loss may be', () => {
+    const [fault] = recipeFaults({ steps: [{ method: 'train', losses: [{ kind: 'kl' }] }] });
+    expect(fault?.message).toBe('must be one of cross-entropy, binary-cross-entropy, mse, mae, huber');
   });
 
   it.each(Object.entries(presets))('finds nothing in the preset %s', (_, recipe) => {

@@ -1,0 +1,80 @@
+/** The steps that learn: what a recipe may say of them, and that the engine takes every word of it. */
+import { Value } from 'typebox/value';
+import { describe, expect, expectTypeOf, it } from 'vitest';
+import { type CompressionRecipe, type CompressionStep, methods, needsGivenTeacher } from '#contracts';
+import type { CompressionPlan } from '#engine';
+import type { DistillOptions } from '../../../services/engine/training/index.js';
+
+type DistillStep = Extract<CompressionStep, { method: 'distill' }>;
+
+describe('steps that learn', () => {
+  it('are what the engine takes, and nothing that it takes is left out', () => {
+    expectTypeOf<CompressionRecipe>().toExtend<CompressionPlan>();
+    expectTypeOf<keyof Omit<DistillStep, 'method'>>().toEqualTypeOf<keyof DistillOptions>();
+    type Kind<Step extends { losses?: readonly { kind: string }[] }> = NonNullable<Step['losses']>[number]['kind'];
+    expectTypeOf<Kind<DistillStep>>().toEqualTypeOf<Kind<DistillOptions>>();
+    type Name<Step extends { augmentation?: readonly { name: string }[] }> = NonNullable<Step['augmentation']>[number]['name'];
+    expectTypeOf<Name<DistillStep>>().toEqualTypeOf<Name<DistillOptions>>();
+  });
+
+  it('take every option together', () => {
+    const step = {
+      method: 'distill',
+      teacher: 'given',
+      epochs: 3,
+      batch_size: 64,
+      seed: 7,
+      optimizer: { name: 'sgd', momentum: 0.9, nesterov: true, weight_decay: 5e-4 },
+      learning_rate: 0.1,
+      schedule: { name: 'one-cycle', rise_share: 0.3 },
+      warm_up_steps: 10,
+      clip_norm: 1,
+      average_decay: 0.999,
+      augmentation: [
+        { name: 'flip' },
+        { name: 'crop', padding: 4 },
+        { name: 'cutout', size: 8 },
+        { name: 'mixup', alpha: 0.2 },
+        { name: 'jitter', steps: 3 },
+        { name: 'noise', deviation: 0.1 },
+      ],
+      trainable: ['*'],
+      frozen: ['conv1.*'],
+      batch_normalization: 'fixed',
+      task: 'classification',
+      losses: [
+        { kind: 'cross-entropy', weight: 0.5 },
+        { kind: 'kd', temperature: 4, standardize: true },
+        { kind: 'dkd', alpha: 1, beta: 8 },
+        { kind: 'huber', delta: 2, output: 1 },
+        { kind: 'attention', student: '/layer1', teacher: '/layer1' },
+      ],
+    };
+    expect([...Value.Errors(methods.distill.schema, step)]).toEqual([]);
+  });
+
+  it.each([
+    { epochs: 0 },
+    { epochs: 1.5 },
+    { batch_size: 0 },
+    { learning_rate: 0 },
+    { seed: -1 },
+    { average_decay: 1 },
+    { clip_norm: 0 },
+    { optimizer: { name: 'adamw', betas: [0.9, 1] } },
+    { optimizer: { name: 'sgd', momentum: 1 } },
+    { schedule: { name: 'step', at: [] } },
+    { augmentation: [{ name: 'mixup', alpha: 3 }] },
+    { losses: [] },
+    { losses: [{ kind: 'kd', temperature: 0 }] },
+    { losses: [{ kind: 'feature', student: 'a' }] },
+  ])('refuse $0', (fault) => {
+    expect(Value.Check(methods['fine-tune'].schema, { method: 'fine-tune', ...fault })).toBe(false);
+  });
+
+  it('say whether the job must bring a teacher', () => {
+    expect(needsGivenTeacher({ method: 'distill', teacher: 'given' })).toBe(true);
+    expect(needsGivenTeacher({ method: 'distill' })).toBe(false);
+    expect(needsGivenTeacher({ method: 'train' })).toBe(false);
+  });
+});
