@@ -33,27 +33,43 @@ export function defaultMultiple({ isa, target, followedBy = [] }: Pick<MethodCon
   return isWide || followedBy.some((method) => integerMethods.includes(method)) ? 16 : 8;
 }
 
+/**
+ * By default the multiples up to the block that can be timed, all against each other, and any width only when none of those keeps the
+ * budget; where nothing is timed the block, and less only when it does not keep the budget.
+ */
 export async function decideRounding(search: WidthSearch, { asked, options, context }: RoundingRequest): Promise<RoundingDecision> {
   const { round_to } = options;
   if (typeof round_to === 'number') return decided(await search.trials(asked, [round_to]), asked);
-  const preferred = defaultMultiple(context);
   if (round_to === 'auto' && search.isTimed) return decided(await search.trials(asked, MULTIPLES), asked);
+  const preferred = defaultMultiple(context);
+  const allowed = MULTIPLES.filter((each) => each <= preferred);
+  const turns = search.isTimed ? [allowed.filter((each) => each > 1), [1]] : allowed.map((each) => [each]);
   const tried: WidthTrial[] = [];
-  for (const multiple of MULTIPLES.filter((each) => each <= preferred)) {
-    tried.push(...(await search.trials(asked, [multiple])));
-    const last = tried.at(-1);
-    if (last && isWithin(last, asked) && !isSlower(last.timing)) break;
+  for (const multiples of turns) {
+    tried.push(...(await search.trials(asked, multiples)));
+    if (tried.some((trial) => isWithin(trial, asked) && !isSlower(trial.timing))) break;
   }
   return decided(tried, asked);
 }
 
-/** The fastest of those that keep the budget; where none does, the one that comes closest. Nothing that is slower than the source. */
+/** Faster widths may cost this many times what the cheapest ones do that keep the budget. */
+const COST_RATIO_MAX = 2;
+/** Of times this close the widths that cost less are taken. */
+const TIE = 1.02;
+
+/**
+ * The fastest of those that keep the budget without costing much more than others; where none keeps it, the one that comes closest.
+ * Nothing that is slower than the source.
+ */
 function decided(tried: readonly WidthTrial[], asked: PruningBudget): RoundingDecision {
   const usable = tried.filter(({ timing }) => !isSlower(timing));
   const within = usable.filter((trial) => isWithin(trial, asked));
-  const [fastest] = [...within].sort((a, b) => (a.timing?.after ?? 0) - (b.timing?.after ?? 0));
+  const least = Math.min(...within.map(({ cost }) => cost));
+  const worthwhile = within.filter(({ cost }) => cost <= COST_RATIO_MAX * least);
+  const fastest = Math.min(...worthwhile.map(({ timing }) => timing?.after ?? 0));
+  const [best] = worthwhile.filter(({ timing }) => (timing?.after ?? 0) <= TIE * fastest).sort((a, b) => a.cost - b.cost);
   const [closest] = [...usable].sort((a, b) => budgetUse(a.reached, asked) - budgetUse(b.reached, asked));
-  return { trial: fastest ?? closest, tried };
+  return { trial: best ?? closest, tried };
 }
 
 /** A latency that is off by less than this is noise of the measurement. */
@@ -65,13 +81,17 @@ function isWithin({ reached }: WidthTrial, asked: PruningBudget): boolean {
   return isFast && budgetUse(reached, exact) <= 1 + 1e-9;
 }
 
+/** Certainly slower; or not known to be faster, and not in the best run either. */
 export function isSlower(timing: ModelTiming | undefined): boolean {
-  return timing !== undefined && timing.after > timing.before;
+  if (!timing) return false;
+  const { before, after, ratio } = timing;
+  return ratio ? ratio.high < 1 || (ratio.low < 1 && after > before * TIE) : after > before;
 }
 
 /** What was measured and refused, for the report. */
 export function tellTrials({ trial, tried }: RoundingDecision): string[] {
-  const refused = tried.filter((each) => each !== trial && isSlower(each.timing));
+  const slower = tried.filter((each) => each !== trial && isSlower(each.timing));
+  const refused = slower.filter(({ roundTo }, at) => slower.findIndex((other) => other.roundTo === roundTo) === at);
   const lines = refused.map(
     ({ roundTo, timing }) =>
       `${METHOD}: channels in multiples of ${roundTo} were refused: a run takes ${milliseconds(timing?.after)} instead of ${milliseconds(timing?.before)} on this machine.`,

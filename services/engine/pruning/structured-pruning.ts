@@ -12,10 +12,10 @@ import { describeLayers } from './report-lines.js';
 import { decideRounding, isSlower, type RoundingDecision, tellTrials } from './rounding-decision.js';
 import { type PrunedModel, pruneOnSchedule } from './scheduled-pruning.js';
 import { studyModel } from './study-model.js';
-import { WidthSearch } from './width-search.js';
+import { WidthSearch, type WidthTrial } from './width-search.js';
 
 /** Shares of what the budget asks to be removed, tried in turn until the bound on the metric holds. */
-const SHARES = [1, 0.75, 0.5, 0.25, 0.1] as const;
+const LESS = [0.75, 0.5, 0.25, 0.1] as const;
 
 /**
  * Edits `model` in place. Throws EngineError `recipe_invalid` for options that contradict what is given and `model_unsupported`
@@ -70,21 +70,40 @@ interface Bounded {
   readonly decision: RoundingDecision;
 }
 
+interface Attempt {
+  /** Of what the budget asks to be removed. */
+  readonly share: number;
+  readonly goal: PruningBudget;
+  readonly trial: WidthTrial | undefined;
+}
+
+/** What was decided; the widths of that multiple that cost least; then less and less. */
+async function* attempts({ asked, search, decision }: Bounded): AsyncGenerator<Attempt> {
+  const { trial, tried } = decision;
+  yield { share: 1, goal: asked, trial };
+  const roundTo = trial?.roundTo ?? 1;
+  const faithful = tried.find((each) => each.roundTo === roundTo);
+  if (faithful && faithful.cost < (trial?.cost ?? 0)) yield { share: 1, goal: asked, trial: faithful };
+  for (const share of LESS) {
+    const goal = relaxed(asked, share);
+    yield { share, goal, trial: (await search.trials(goal, [roundTo]))[0] };
+  }
+}
+
 /** Less is pruned until the judge of the gate agrees; without one, the budget decides alone. */
 async function firstWithinMetric(
-  { study, options, asked, search, decision }: Bounded,
+  bounded: Bounded,
   context: MethodContext,
 ): Promise<{ readonly pruned: PrunedModel; readonly share: number } | undefined> {
+  const { study, options, search } = bounded;
   const { judge } = context;
-  const [first] = SHARES;
-  for (const [at, share] of SHARES.entries()) {
+  let done = 0;
+  for await (const { share, goal, trial } of attempts(bounded)) {
     context.signal.throwIfAborted();
-    const part = partOf(context, at / SHARES.length, judge ? (at + 1) / SHARES.length : 1);
-    const goal = relaxed(asked, share);
-    const roundTo = decision.trial?.roundTo ?? 1;
-    const trial = share === first ? decision.trial : (await search.trials(goal, [roundTo]))[0];
+    const part = partOf(context, done, judge ? done + (1 - done) / 2 : 1);
+    done += (1 - done) / 2;
     if (!trial || isSlower(trial.timing)) continue;
-    const made = await pruneOnSchedule({ study, options, asked: goal, roundTo, candidate: trial.candidate }, part);
+    const made = await pruneOnSchedule({ study, options, asked: goal, roundTo: trial.roundTo, candidate: trial.candidate }, part);
     const timing = search.isTimed && (options.steps ?? 1) > 1 ? await timeModels(study.model, made.model, context) : trial.timing;
     if (isSlower(timing)) continue;
     const pruned = timing ? { ...made, reached: { ...made.reached, latency: timing.after / timing.before } } : made;

@@ -3,6 +3,7 @@ import type { MethodContext } from '../method.js';
 import { runsOnTarget } from '../timing/target-machine.js';
 import { type ModelTiming, timeAlternatives } from '../timing/whole-model-timing.js';
 import { chooseWidths } from './budget/choose-widths.js';
+import { fasterWidths } from './budget/faster-widths.js';
 import { scanSensitivity } from './budget/sensitivity-scan.js';
 import type { Removal } from './budget/value-sizes.js';
 import { widthLadder } from './budget/width-ladder.js';
@@ -17,10 +18,14 @@ export interface WidthTrial {
   readonly roundTo: number;
   readonly candidate: PrunedCandidate;
   readonly reached: Reached;
+  /** Of the steps that the orders have taken. */
+  readonly cost: number;
   /** Of the model of the study and the candidate; undefined where nothing is timed. */
   readonly timing?: ModelTiming;
 }
 
+/** What faster widths may cost, as multiples of what the cheapest ones do. */
+const COST_SHARES = [1, 1.15, 1.3] as const;
 /** Corrections of what the estimate of the figures misses. */
 const ATTEMPTS = 4;
 /** A latency that is off by less than this is noise of the measurement. */
@@ -57,25 +62,28 @@ export class WidthSearch {
     return this.context.objective === 'latency' && runsOnTarget(this.context);
   }
 
-  /** The best widths for each multiple, in their order; timed together. Those that the estimate of a figure misleads are corrected. */
+  /**
+   * For each multiple, in their order, the widths that cost least and, where layers could be timed, faster ones that cost a little more;
+   * timed together. Those that the estimate of a figure misleads are corrected.
+   */
   async trials(asked: PruningBudget, multiples: readonly number[]): Promise<WidthTrial[]> {
     const plans: WidthPlan[] = [];
     for (const roundTo of multiples) plans.push(await this.plan(roundTo));
     let limits = plans.map(() => 1);
-    let trials: WidthTrial[] = [];
+    let trials: WidthTrial[][] = [];
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-      trials = await this.measured(
-        plans.map((plan, at) => this.candidate(plan, asked, limits[at] ?? 1)),
-        plans,
+      const candidates = plans.map((plan, at) => this.candidates(plan, asked, limits[at] ?? 1));
+      trials = await this.measured(candidates, plans);
+      const uses = trials.map((own, at) =>
+        Math.max(...own.map(({ reached, candidate }) => (canGoOn(plans[at], candidate) ? budgetUse(reached, tolerant(asked)) : 0))),
       );
-      const uses = trials.map(({ reached, candidate }, at) => (canGoOn(plans[at], candidate) ? budgetUse(reached, tolerant(asked)) : 0));
       if (uses.every((use) => use <= 1 + 1e-9)) break;
       limits = limits.map((limit, at) => limit / Math.max(1, (uses[at] ?? 1) * (1 + 1e-6)));
     }
-    return trials;
+    return trials.flat();
   }
 
-  private candidate({ ladders, time }: WidthPlan, asked: PruningBudget, limit: number): PrunedCandidate {
+  private candidates({ ladders, time }: WidthPlan, asked: PruningBudget, limit: number): PrunedCandidate[] {
     const { cost, structure } = this.study;
     // Without times, latency is taken to follow the multiply-accumulates; the timing of the candidate corrects it.
     const figures = (removed: Removal): Reached => {
@@ -83,10 +91,18 @@ export class WidthSearch {
       return { ...fractions, latency: time ? time.at(removed) / time.source : fractions.macs };
     };
     const kept = (removed: Removal): number => budgetUse(figures(removed), asked);
-    const saved = (removed: Removal): number => 1 - (time?.at(removed) ?? 0) / (time?.source ?? 1) + FIGURE_WORTH * (1 - kept(removed));
+    const spared = (removed: Removal): number => 1 - (time?.at(removed) ?? 0) / (time?.source ?? 1);
+    const saved = (removed: Removal): number => spared(removed) + FIGURE_WORTH * (1 - kept(removed));
     const problem = { orders: this.orders, ladders, ranking: this.options.ranking ?? 'global', kept, limit } as const;
     const { steps } = chooseWidths(time ? { ...problem, saved } : problem);
-    return pruneCandidate({ ...this.study, structure, orders: this.orders }, steps);
+    const ways = time && problem.ranking === 'global' ? COST_SHARES : [];
+    const faster = ways.map((share) => fasterWidths({ ...problem, saved: spared }, steps, share * this.costOf(steps)));
+    const distinct = new Map([...faster, ...(faster.length > 0 ? [] : [steps])].map((each) => [each.join(), each] as const));
+    return [...distinct.values()].map((each) => pruneCandidate({ ...this.study, structure, orders: this.orders }, each));
+  }
+
+  private costOf(steps: readonly number[]): number {
+    return this.orders.reduce((sum, { costs }, at) => sum + (costs[steps[at] ?? 0] ?? 0), 0);
   }
 
   private async plan(roundTo: number): Promise<WidthPlan> {
@@ -96,17 +112,23 @@ export class WidthSearch {
     return { roundTo, ladders, ...(time ? { time } : {}) };
   }
 
-  private async measured(candidates: readonly PrunedCandidate[], plans: readonly WidthPlan[]): Promise<WidthTrial[]> {
-    const models = candidates.map(({ model }) => model);
+  /** By plan; candidates of several plans that are the same are timed once. */
+  private async measured(candidates: readonly (readonly PrunedCandidate[])[], plans: readonly WidthPlan[]): Promise<WidthTrial[][]> {
+    const distinct = new Map(candidates.flat().map((candidate) => [candidate.steps.join(), candidate] as const));
+    const models = [...distinct.values()].map(({ model }) => model);
     const timings = this.isTimed ? await timeAlternatives(this.study.model, models, this.context) : undefined;
-    const trials: WidthTrial[] = [];
-    for (const [at, candidate] of candidates.entries()) {
+    const known = new Map<string, Omit<WidthTrial, 'roundTo' | 'candidate'>>();
+    for (const [at, [key, { model, steps }]] of [...distinct].entries()) {
       const timing = timings?.[at];
-      const cost = await measuredCost(candidate.model, this.study, this.context);
-      const reached = reachedFractions(cost, this.study.cost.source, timing);
-      trials.push({ roundTo: plans[at]?.roundTo ?? 1, candidate, reached, ...(timing ? { timing } : {}) });
+      const reached = reachedFractions(await measuredCost(model, this.study, this.context), this.study.cost.source, timing);
+      known.set(key, { reached, cost: this.costOf(steps), ...(timing ? { timing } : {}) });
     }
-    return trials;
+    return candidates.map((own, at) =>
+      own.flatMap((candidate) => {
+        const figures = known.get(candidate.steps.join());
+        return figures ? [{ roundTo: plans[at]?.roundTo ?? 1, candidate, ...figures }] : [];
+      }),
+    );
   }
 }
 

@@ -3,12 +3,14 @@ import type { Model, Tensor } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
 import type { ExecutionSession } from '../runtime/execution-session.js';
 import { sampleFeeds } from './observed-activations.js';
-import { isKnownWithin, ratioInterval } from './ratio-interval.js';
+import { isKnownWithin, type RatioInterval, ratioInterval } from './ratio-interval.js';
 
 /** Milliseconds of one run. */
 export interface ModelTiming {
   readonly before: number;
   readonly after: number;
+  /** In which before / after of one round lies, by their order; absent for too few rounds. */
+  readonly ratio?: RatioInterval;
 }
 
 const ROUNDS_MIN = 5;
@@ -16,8 +18,12 @@ const ROUNDS_MIN = 5;
 const CLEAR_RATIO = 1.25;
 const CLEAR_SHARE = 0.01;
 const TIE = { low: 0.98, high: 1.05 } as const;
+/** A model is called slower after so many rounds: fewer in a row may all have been disturbed. */
+const SLOWER_ROUNDS_MIN = 16;
 const ROUNDS_MAX = 200;
 const BUDGET_MS = 600;
+/** Times the budget that may go by while a model can still be faster or slower than the one it was made from. */
+const STRETCH = 3;
 /** Short models run several times a round, so that a turn is long against the clock and the switch between two thread pools. */
 const TURN_MS = 2;
 
@@ -64,29 +70,45 @@ async function timeSessions(
   signal: AbortSignal,
 ): Promise<ModelTiming[]> {
   const times: number[][] = sessions.map(() => []);
-  const until = performance.now() + BUDGET_MS;
-  for (let round = 0; round < ROUNDS_MIN || (round < ROUNDS_MAX && performance.now() < until && !areClear(times)); round += 1) {
+  const started = performance.now();
+  const goesOn = (): boolean => {
+    const elapsedMs = performance.now() - started;
+    return elapsedMs < BUDGET_MS ? !areClear(times) : elapsedMs < STRETCH * BUDGET_MS && isUndecided(times);
+  };
+  for (let round = 0; round < ROUNDS_MIN || (round < ROUNDS_MAX && goesOn()); round += 1) {
     signal.throwIfAborted();
     for (const [index, session] of sessions.entries()) times[index]?.push(await elapsed(session, feeds, turns));
   }
   const [before = [], ...afters] = times;
-  return afters.map((after) => ({ before: Math.min(...before), after: Math.min(...after) }));
+  return afters.map((after) => {
+    const ratio = ratioInterval(ratiosOf(before, after));
+    return { before: Math.min(...before), after: Math.min(...after), ...(ratio ? { ratio } : {}) };
+  });
+}
+
+function ratiosOf(before: readonly number[], after: readonly number[]): number[] {
+  return after.map((time, round) => (before[round] ?? time) / time);
 }
 
 function areClear([before = [], ...afters]: readonly (readonly number[])[]): boolean {
-  return afters.every((after) =>
-    isClear(
-      { before: Math.min(...before), after: Math.min(...after) },
-      after.map((time, round) => (before[round] ?? time) / time),
-    ),
-  );
+  return afters.every((after) => isClear({ before: Math.min(...before), after: Math.min(...after) }, ratiosOf(before, after)));
 }
 
+/** Whether one may be faster as well as slower. */
+function isUndecided([before = [], ...afters]: readonly (readonly number[])[]): boolean {
+  return afters.some((after) => {
+    const interval = ratioInterval(ratiosOf(before, after));
+    return !interval || (interval.low < 1 && interval.high > 1 && !isKnownWithin(interval, CLEAR_SHARE));
+  });
+}
+
+/** A slower model is never clear by its fastest runs alone: all rounds of it may have been disturbed. */
 function isClear({ before, after }: ModelTiming, ratios: readonly number[]): boolean {
-  if (Math.max(before / after, after / before) > CLEAR_RATIO) return true;
   const interval = ratioInterval(ratios);
+  if (before / after > CLEAR_RATIO && (!interval || interval.low > 1)) return true;
   if (!interval) return false;
-  return interval.low > TIE.high || interval.high < TIE.low || isKnownWithin(interval, CLEAR_SHARE);
+  const isSlower = interval.high < TIE.low && ratios.length >= SLOWER_ROUNDS_MIN;
+  return interval.low > TIE.high || isSlower || (interval.high >= TIE.low && isKnownWithin(interval, CLEAR_SHARE));
 }
 
 /** Milliseconds of one of `turns` runs in a row, the first of which is not counted. */

@@ -1,21 +1,7 @@
 /** How many units each group loses, so that a budget is kept at the least cost. */
-import type { Ranking } from '../importance/options.js';
 import { rankUnits } from '../importance/rank-units.js';
-import type { RemovalOrder } from '../importance/removal-order.js';
-import type { Removal } from './value-sizes.js';
-
-export interface WidthProblem {
-  readonly orders: readonly RemovalOrder[];
-  /** Allowed steps by order, ascending, 0 first. */
-  readonly ladders: readonly (readonly number[])[];
-  readonly ranking: Ranking;
-  /** The budgeted figure as a fraction of that of the source; falls as more is removed. */
-  kept(removed: Removal): number;
-  /** The largest fraction that keeps the budget. */
-  readonly limit: number;
-  /** What a removal is worth: by default what it takes off the budgeted figure. */
-  saved?(removed: Removal): number;
-}
+import { type Move, Rungs } from './rungs.js';
+import { removalOf, type WidthProblem } from './width-problem.js';
 
 export interface ChosenWidths {
   /** Steps taken, by order. */
@@ -29,83 +15,10 @@ export function chooseWidths(problem: WidthProblem): ChosenWidths {
   return { steps, kept: problem.kept(removalOf(problem.orders, steps)) };
 }
 
-/** Units gone by group, for steps by order: a step takes one unit of each part. */
-export function removalOf(orders: readonly RemovalOrder[], steps: readonly number[]): number[] {
-  return orders.map(({ group }, at) => (steps[at] ?? 0) * Math.max(1, group.parts.length));
-}
-
-/** Rungs ahead that one step is chosen from: a cost may jump and what is saved come only behind the jump. */
-const LOOKAHEAD = 4;
 /** Exchanges between two groups; each makes the widths cheaper, and the first ones make most of the difference. */
 const EXCHANGES_MAX = 64;
 /** Two moves together keep a little less or more than their sum tells. */
 const EXCHANGE_SLACK = 1.01;
-
-/** Widths as positions on the ladders, and what they cost and save. */
-class Rungs {
-  readonly at: number[];
-
-  constructor(private readonly problem: WidthProblem) {
-    this.at = problem.ladders.map(() => 0);
-  }
-
-  /** Whether what a removal is worth is another figure than the budget's. */
-  get savesOtherwise(): boolean {
-    return this.problem.saved !== undefined;
-  }
-
-  steps(at: readonly number[] = this.at): number[] {
-    return at.map((rung, order) => this.problem.ladders[order]?.[rung] ?? 0);
-  }
-
-  kept(at: readonly number[] = this.at): number {
-    return this.problem.kept(this.removal(at));
-  }
-
-  saved(at: readonly number[] = this.at): number {
-    return this.problem.saved?.(this.removal(at)) ?? 1 - this.kept(at);
-  }
-
-  cost(order: number, rung: number): number {
-    return this.problem.orders[order]?.costs[this.problem.ladders[order]?.[rung] ?? 0] ?? 0;
-  }
-
-  /** What moving one group to another rung adds to the cost. */
-  added({ order, rung }: Move): number {
-    return this.cost(order, rung) - this.cost(order, this.at[order] ?? 0);
-  }
-
-  /** To the rungs that follow, as far as is looked ahead. */
-  *movesDown(): Generator<Move> {
-    for (const [order, ladder] of this.problem.ladders.entries()) {
-      const rung = this.at[order] ?? 0;
-      for (let next = rung + 1; next < Math.min(ladder.length, rung + 1 + LOOKAHEAD); next += 1) yield { order, rung: next };
-    }
-  }
-
-  *movesUp(): Generator<Move> {
-    for (const [order, rung] of this.at.entries()) if (rung > 0) yield { order, rung: rung - 1 };
-  }
-
-  with(...moves: readonly Move[]): number[] {
-    const moved = [...this.at];
-    for (const { order, rung } of moves) moved[order] = rung;
-    return moved;
-  }
-
-  make(...moves: readonly Move[]): void {
-    for (const { order, rung } of moves) this.at[order] = rung;
-  }
-
-  private removal(at: readonly number[]): number[] {
-    return removalOf(this.problem.orders, this.steps(at));
-  }
-}
-
-interface Move {
-  readonly order: number;
-  readonly rung: number;
-}
 
 /**
  * Greedy by marginal ratio, as for bits (quantization/sensitivity/search.ts), but with the savings worked out anew for each step,

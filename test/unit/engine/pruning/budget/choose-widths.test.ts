@@ -1,8 +1,9 @@
 /** Widths under a budget: kept at the least cost, against trying all of them; allowed widths only. */
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
-import { chooseWidths, removalOf } from '../../../../../services/engine/pruning/budget/choose-widths.js';
+import { chooseWidths } from '../../../../../services/engine/pruning/budget/choose-widths.js';
 import { widthAfter, widthLadder } from '../../../../../services/engine/pruning/budget/width-ladder.js';
+import { removalOf } from '../../../../../services/engine/pruning/budget/width-problem.js';
 import type { RemovalOrder } from '../../../../../services/engine/pruning/importance/removal-order.js';
 import { removeScratch } from '../../quantization/method-fixtures.js';
 import { analyzed, fullWidths, orderFromFirst } from '../small-network.js';

@@ -2,9 +2,9 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { cloneModel, elementCount, float32Tensor, intAttribute, type Model, type Node } from '../../../../../services/engine/ir/index.js';
 import type { MethodContext } from '../../../../../services/engine/method.js';
-import { removalOf } from '../../../../../services/engine/pruning/budget/choose-widths.js';
 import { ValueSizes } from '../../../../../services/engine/pruning/budget/value-sizes.js';
 import { widthLadder } from '../../../../../services/engine/pruning/budget/width-ladder.js';
+import { removalOf } from '../../../../../services/engine/pruning/budget/width-problem.js';
 import { layerForm } from '../../../../../services/engine/pruning/latency/layer-form.js';
 import { measureModelTime } from '../../../../../services/engine/pruning/latency/model-time.js';
 import { interpolated } from '../../../../../services/engine/pruning/latency/width-grid.js';

@@ -1,0 +1,65 @@
+/** Timing two models in turns on a machine where something else takes the processor at times. */
+import { afterAll, describe, expect, it } from 'vitest';
+import type { Model, Tensor } from '../../../../services/engine/ir/index.js';
+import type { MethodContext } from '../../../../services/engine/method.js';
+import { timeModels } from '../../../../services/engine/timing/whole-model-timing.js';
+import { contextFor, ModelBuilder, noise, removeScratch, runtime } from '../quantization/method-fixtures.js';
+
+afterAll(removeScratch);
+
+function model(): Model {
+  const builder = new ModelBuilder();
+  return builder.output(builder.node('Relu', [builder.input('x', ['n', 4])])).model;
+}
+
+/** Milliseconds of the run with this number. */
+type Law = (run: number) => number;
+
+function contextWith(laws: ReadonlyMap<Model, Law>): MethodContext {
+  const context = contextFor('measured');
+  return {
+    ...context,
+    sample: new Map([['x', noise([1, 4], 1)]]),
+    runtime: {
+      ...runtime,
+      async open(opened) {
+        const law = typeof opened === 'string' ? undefined : laws.get(opened);
+        let runs = 0;
+        return {
+          inputs: [],
+          outputs: [],
+          async run(): Promise<Map<string, Tensor>> {
+            const end = performance.now() + (law?.(runs) ?? 0);
+            runs += 1;
+            while (performance.now() < end);
+            return new Map();
+          },
+          async close() {},
+        };
+      },
+    },
+  };
+}
+
+describe('timeModels', () => {
+  it('does not call a model slower whose first rounds were all disturbed', async () => {
+    const [before, after] = [model(), model()];
+    const laws = new Map<Model, Law>([
+      [before, () => 3],
+      [after, (run) => (run < 9 ? 6 : 2)],
+    ]);
+    const timing = await timeModels(before, after, contextWith(laws));
+    expect(timing?.after).toBeLessThan(timing?.before ?? 0);
+    expect(timing?.ratio?.high).toBeGreaterThan(1);
+  });
+
+  it('knows a model that is slower in every round', async () => {
+    const [before, after] = [model(), model()];
+    const laws = new Map<Model, Law>([
+      [before, () => 2],
+      [after, () => 3],
+    ]);
+    const timing = await timeModels(before, after, contextWith(laws));
+    expect(timing?.ratio?.high).toBeLessThan(1);
+  });
+});
