@@ -67,12 +67,12 @@ export interface ParameterConstant {
   readonly role: ParameterRole;
 }
 
-/** The parameters of `graph` and of the graphs below it, in the order of the file. */
-export function parametersOf(graph: Graph): ParameterConstant[] {
+/** The parameters of `graph` and of the graphs below it, in the order of the file; those named in `also` whatever reads them. */
+export function parametersOf(graph: Graph, also: ReadonlySet<string> = new Set()): ParameterConstant[] {
   return [...graphsWithin(graph)].flatMap((each) =>
     [...each.initializers].flatMap(([value, tensor]) => {
       if (tensor.dataType !== 'float32' || elementCount(tensor.dims) === 0) return [];
-      const role = roleOf(value, tensor);
+      const role = roleOf(value, tensor) ?? (also.has(value.name) ? 'scale' : undefined);
       return role ? [{ value, graph: each, tensor, role }] : [];
     }),
   );

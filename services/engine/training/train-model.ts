@@ -1,10 +1,11 @@
 /** Trains the weights of a model in place: against labels, after a teacher, or both. */
 import { join } from 'node:path';
 import { EngineError } from '../engine-errors.js';
-import { float32Tensor, type Model, type Tensor } from '../ir/index.js';
+import { attributeOf, float32Tensor, type Model, type Tensor } from '../ir/index.js';
 import { graphsWithin } from '../ir/traversal.js';
 import { nameMatcher } from '../layers/name-patterns.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../method.js';
+import { constantNodeTensor } from '../passes/constant-nodes.js';
 import { cleanUp } from '../passes/index.js';
 import { createAugmentation } from './augmentation/augmentation.js';
 import { automaticLosses } from './automatic-losses.js';
@@ -143,6 +144,13 @@ function writeWeights(model: Model, graph: TrainingGraph, { weights }: TrainingR
     for (const [value, tensor] of each.initializers) {
       const values = found.get(value.name);
       if (values) each.initializers.set(value, float32Tensor(tensor.dims, values));
+    }
+    for (const node of each.nodes) {
+      const values = node.opType === 'Constant' ? found.get(node.outputs[0]?.name ?? '') : undefined;
+      const tensor = values && constantNodeTensor(node);
+      if (!values || !tensor) continue;
+      node.attributes.clear();
+      node.attributes.set('value', attributeOf.tensor(float32Tensor(tensor.dims, values)));
     }
   }
 }

@@ -51,18 +51,20 @@ export interface TrainableRequest {
   readonly context: MethodContext;
   /** False keeps running statistics as they are: BatchNormalization is a fixed scale and shift then. */
   readonly batchStatistics: boolean;
+  /** Names of constants that are parameters whatever reads them. */
+  readonly alsoTrained?: ReadonlySet<string>;
 }
 
 /**
  * Branches are inlined as the batch takes them, the operator set is raised, everything constant is folded; parameters and
  * statistics are inputs before that, so that no pass folds them away. Throws EngineError `model_unsupported`.
  */
-export async function trainableModel({ model, feeds, context, batchStatistics }: TrainableRequest): Promise<TrainableModel> {
+export async function trainableModel({ model, feeds, context, batchStatistics, alsoTrained }: TrainableRequest): Promise<TrainableModel> {
   const copy = cloneModel(model);
   adoptModel(copy, await inlineTakenBranches(context.runtime, copy, feeds));
   const { obstacle } = upgradeOpset(copy, OPSET);
   if (obstacle !== null) throw new EngineError('model_unsupported', `The model cannot be trained: ${obstacle}.`);
-  const parameters = feedParameters(copy);
+  const parameters = feedParameters(copy, alsoTrained);
   const normalizations = batchStatistics ? feedStatistics(copy) : [];
   for (const input of copy.graph.inputs) {
     const feed = feeds.get(input.name);
@@ -118,9 +120,9 @@ function liftConstantNodes({ graph }: Model): void {
   graph.remove(lifted);
 }
 
-function feedParameters(model: Model): Parameter[] {
+function feedParameters(model: Model, also: ReadonlySet<string> = new Set()): Parameter[] {
   liftConstantNodes(model);
-  return parametersOf(model.graph)
+  return parametersOf(model.graph, also)
     .filter(({ graph }) => graph === model.graph)
     .map(({ value, tensor, role }) => {
       feed(model, value, tensor);

@@ -1,8 +1,9 @@
 /** One graph that computes the loss of a batch and its gradient by every trained parameter. */
 
-import { vjp } from '../autodiff/index.js';
+import { blockConvolutions, vjp } from '../autodiff/index.js';
 import { EngineError } from '../engine-errors.js';
 import { type DataType, GraphWriter, type Model, type Tensor, tensorOf, Value } from '../ir/index.js';
+import { channelBlock } from '../runtime/channel-block.js';
 import type { Runtime } from '../runtime/execution-session.js';
 import { observeShapes } from '../runtime/observe-shapes.js';
 import { type Parameter, parameterTensor, type RunningStatistics, type TrainableModel } from './trainable-model.js';
@@ -70,6 +71,8 @@ export async function trainingGraph(request: TrainingGraphRequest): Promise<Trai
   if (gradients.size === 0) throw new EngineError('model_unsupported', 'No parameter of the model changes the loss.');
   const output = model.graph.outputs[0]?.name ?? '';
   publish(trainable, loss, gradients);
+  const block = await channelBlock(request.runtime);
+  if (block > 0) blockConvolutions(model, names, block);
   return {
     ...{ model, parameters, statistics: trainable.statistics, output },
     loss: loss.name,
