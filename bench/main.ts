@@ -8,6 +8,7 @@ const benchmarks = {
   sparsity: () => import('./sparsity.js'),
   'low-rank': () => import('./low-rank.js'),
   pruning: () => import('./pruning.js'),
+  training: () => import('./training.js'),
   'large-models': () => import('./large-models.js'),
   'api-latency': () => import('./api-latency.js'),
 } as const satisfies Record<string, () => Promise<unknown>>;
