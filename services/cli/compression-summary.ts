@@ -1,5 +1,6 @@
 /** The table that `lathe compress` ends with: source against artifact, fidelity, what was done to how many nodes. */
 import type { CompressionReport } from '#engine';
+import { learningCurves } from './learning-curve.js';
 import { formatBytes, formatCount, formatMilliseconds, formatShare, significant, textTable } from './text-table.js';
 
 type Row = readonly [label: string, source: string, artifact: string, change: string];
@@ -20,6 +21,7 @@ export function compressionSummary(report: CompressionReport): string {
     '',
     fidelityLine(report),
     nodesLine(report),
+    ...learningCurves(report),
     ...gateLines(report),
     ...report.warnings.map((text) => `warning: ${text}`),
   ].join('\n');

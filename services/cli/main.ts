@@ -10,6 +10,7 @@ import { inspectCommand } from './inspect.js';
 import { methodsCommand } from './methods.js';
 import { sampleCommand } from './sample.js';
 import { serveCommand } from './serve.js';
+import { trainCommand } from './train.js';
 
 const program = new Command('lathe')
   .description('Makes trained ONNX models smaller and faster, and measures what that costs.')
@@ -18,6 +19,7 @@ const program = new Command('lathe')
 
 for (const create of [
   compressCommand,
+  trainCommand,
   inspectCommand,
   evaluateCommand,
   benchmarkCommand,

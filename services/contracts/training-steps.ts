@@ -173,8 +173,9 @@ const options = {
   trainable: Type.Optional(names('Names of the only constants that move.')),
   frozen: Type.Optional(names('Names of constants that do not move.')),
   batch_normalization: Type.Optional(
-    Type.Enum(['batch', 'fixed'], {
-      description: "'batch' (default) normalizes by the batch and moves the running statistics; 'fixed' keeps them.",
+    Type.Enum(['batch', 'fixed', 'insert'], {
+      description:
+        "'batch' (default) normalizes by the batch and moves the running statistics; 'fixed' keeps them; 'insert' also puts fresh ones behind convolutions that have none, and folds them away again.",
     }),
   ),
   task: Type.Optional(Type.Enum(['classification', 'regression'], { description: 'What outputs mean, where labels do not tell.' })),

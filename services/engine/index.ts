@@ -13,6 +13,7 @@ export { type EvaluateRequest, type EvaluateResult, evaluate } from './pipeline/
 export type { DiagnosedFinding, ModelDiagnosis } from './pipeline/examine-model.js';
 export type { GateCheck, GateResult } from './pipeline/gate.js';
 export { type InspectRequest, type InspectResult, inspect } from './pipeline/inspect.js';
+export { describeModelFiles } from './pipeline/model-files.js';
 export type { CompressionPlan, CompressionStep, MethodName, MetricName, QualityGate } from './pipeline/plan.js';
 export type { Phase, ProgressEvent } from './pipeline/progress.js';
 export { type CompressionReport, type Environment, type ModelMeasurement, reportSchemaVersion } from './pipeline/report.js';

@@ -114,6 +114,32 @@ describe('lathe compress', () => {
   });
 });
 
+describe('lathe train', () => {
+  it('without a recipe trains against labels, and prints the learning curve', async () => {
+    const out = join(folder, 'trained');
+    const options = ['--data', sample.data, '--checkpoint', join(folder, 'checkpoints'), '--threads', '1', '--out', out];
+    const { code, stdout, stderr } = await lathe('train', sample.model, ...options);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/train: cross-entropy, 399,370 parameters, 150 steps/);
+    const report = JSON.parse(await readFile(join(out, 'report.json'), 'utf8'));
+    expect(report).toMatchObject({ recipe: { steps: [{ method: 'train' }] }, environment: { threads: 1 }, training: [{ resumed_at: 0 }] });
+    expect(report.artifact.metrics.top1).toBeGreaterThan(0.99);
+    expect(await readdir(join(folder, 'checkpoints')), 'a run that ended leaves no state').toEqual([]);
+  }, 90_000);
+
+  it.each([
+    ['no data', ['--recipe', 'train'], /--data/],
+    ['a recipe that needs a teacher', ['--recipe', 'distill', '--data', 'DATA'], /name the model with --teacher/],
+    ['a teacher that nobody follows', ['--data', 'DATA', '--teacher', 'MODEL'], /No step of the recipe learns from --teacher/],
+    ['half a thread', ['--data', 'DATA', '--threads', '0.5'], /from 1 to 1024/],
+  ])('exits with 2 for %s', async (_, args, message) => {
+    const named = args.map((each) => (each === 'DATA' ? sample.data : each === 'MODEL' ? sample.model : each));
+    const { code, stderr } = await lathe('train', sample.model, ...named, '--out', join(folder, 'nothing'));
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
+  });
+});
+
 describe('the other commands', () => {
   it('evaluate prints the metrics', async () => {
     const { code, stdout } = await lathe('evaluate', sample.model, '--data', sample.data, '--reference', sample.model, '--json');

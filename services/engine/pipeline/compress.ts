@@ -43,6 +43,8 @@ export interface CompressRequest {
   readonly teacherPath?: string;
   /** Existing folder for what a killed run goes on from; the caller removes it when the job is over. Default: nothing is kept. */
   readonly checkpoints?: string;
+  /** Time between two checkpoints in milliseconds. Default 15,000. */
+  readonly checkpointEveryMs?: number;
   /** Folder in which times of layers on this machine are kept between jobs; made when missing. Default: none are kept. */
   readonly latencyCache?: string;
   readonly signal?: AbortSignal;
@@ -204,6 +206,7 @@ async function applySteps(
     source: decodeModelFile(request.modelPath),
     ...(request.teacherPath === undefined ? {} : { teacher: decodeModelFile(request.teacherPath) }),
     ...(request.checkpoints === undefined ? {} : { checkpoints: request.checkpoints }),
+    ...(request.checkpointEveryMs === undefined ? {} : { checkpointEveryMs: request.checkpointEveryMs }),
     isa: describeCpu().isa,
     signal,
     progress: (fraction, message) => meter.within(fraction, message),

@@ -5,6 +5,7 @@ import { lowRank } from '../low-rank/index.js';
 import type { MethodContext, MethodOutcome } from '../method.js';
 import { cleanUp } from '../passes/index.js';
 import { structuredPruning } from '../pruning/index.js';
+import { qat } from '../qat/index.js';
 import { dynamicInt8, float16, float16Storage, mixedPrecision, repairQdq, staticInt8, weightOnly } from '../quantization/index.js';
 import { sparsity } from '../sparsity/index.js';
 import { distill, fineTune, train } from '../training/index.js';
@@ -26,6 +27,7 @@ const methods: { readonly [Name in MethodName]: Application<Name> } = {
   train: (model, { method: _, ...options }, context) => train(model, options, context),
   'fine-tune': (model, { method: _, ...options }, context) => fineTune(model, options, context),
   distill: (model, { method: _, ...options }, context) => distill(model, options, context),
+  qat: (model, { method: _, ...options }, context) => qat(model, options, context),
   'float16-storage': async (model, { method: _, ...options }, context) => ({ nodes: await float16Storage(model, options, context) }),
   float16: (model, { method: _, ...options }, context) => float16(model, options, context),
   'repair-qdq': async (model, { method: _, ...options }, context) =>

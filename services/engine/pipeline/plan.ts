@@ -3,6 +3,7 @@ import { EngineError } from '../engine-errors.js';
 import type { LowRankOptions } from '../low-rank/index.js';
 import type { Objective, Target } from '../method.js';
 import type { StructuredPruningOptions } from '../pruning/index.js';
+import type { QatOptions } from '../qat/index.js';
 import type {
   Float16Options,
   MixedPrecisionOptions,
@@ -77,6 +78,10 @@ export interface DistillStep extends DistillOptions {
   readonly method: 'distill';
 }
 
+export interface QatStep extends QatOptions {
+  readonly method: 'qat';
+}
+
 export type CompressionStep =
   | CleanUpStep
   | LowRankStep
@@ -91,7 +96,8 @@ export type CompressionStep =
   | StructuredPruningStep
   | TrainStep
   | FineTuneStep
-  | DistillStep;
+  | DistillStep
+  | QatStep;
 export type MethodName = CompressionStep['method'];
 
 export type MetricName = 'top1' | 'top5' | 'mse' | 'mae';
@@ -118,7 +124,8 @@ export interface CompressionPlan {
   readonly objective?: Objective;
 }
 
-const learning: ReadonlySet<MethodName> = new Set(['train', 'fine-tune', 'distill']);
+/** Methods that train weights. */
+export const learningMethods: ReadonlySet<MethodName> = new Set(['train', 'fine-tune', 'distill']);
 
 /**
  * The steps as they will run: clean-up first, unless the plan says where; behind the steps that learn when the plan begins with
@@ -126,7 +133,7 @@ const learning: ReadonlySet<MethodName> = new Set(['train', 'fine-tune', 'distil
  */
 export function stepsToRun(plan: CompressionPlan): readonly CompressionStep[] {
   if (plan.steps.length === 0) throw new EngineError('recipe_invalid', 'The recipe has no steps.');
-  const first = plan.steps.findIndex(({ method }) => !learning.has(method));
+  const first = plan.steps.findIndex(({ method }) => !learningMethods.has(method));
   const begin = first < 0 ? plan.steps.length : first;
   if (plan.steps[begin]?.method === 'clean-up') return plan.steps;
   return [...plan.steps.slice(0, begin), { method: 'clean-up' }, ...plan.steps.slice(begin)];

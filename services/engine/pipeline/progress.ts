@@ -1,5 +1,5 @@
 /** Progress of a compression: one fraction over all phases, with the time that is probably left. */
-import type { CompressionStep, MethodName } from './plan.js';
+import { type CompressionStep, learningMethods, type MethodName } from './plan.js';
 
 export type Phase = 'decode' | MethodName | 'verify' | 'measure' | 'report';
 
@@ -12,8 +12,12 @@ export interface ProgressEvent {
   readonly message: string;
 }
 
-/** Shares of the wall time of a small model, where measuring dominates; only the bar's smoothness depends on them. */
-const weights = { decode: 2, step: 10, verify: 6, measure: 40, report: 1 } as const;
+/**
+ * Shares of the wall time of a small model, where measuring dominates, and steps that learn take longer than all else; only the bar's
+ * smoothness and the time that is left depend on them.
+ */
+const weights = { decode: 2, step: 10, learning: 400, verify: 6, measure: 40, report: 1 } as const;
+const weightOf = (method: MethodName): number => (learningMethods.has(method) ? weights.learning : weights.step);
 const FRACTION_FOR_ETA = 0.05;
 /** Smaller steps of the same phase with the same message are no news. */
 const FRACTION_STEP = 0.01;
@@ -33,7 +37,8 @@ export class ProgressMeter {
     steps: readonly CompressionStep[],
     private readonly listen: (event: ProgressEvent) => void,
   ) {
-    this.total = weights.decode + steps.length * weights.step + weights.verify + weights.measure + weights.report;
+    const ends = weights.decode + weights.verify + weights.measure + weights.report;
+    this.total = steps.reduce((sum, { method }) => sum + weightOf(method), ends);
   }
 
   /** Ends the phase before and begins `phase`. */
@@ -41,7 +46,7 @@ export class ProgressMeter {
     this.end();
     this.phase = phase;
     this.phaseStarted = performance.now();
-    this.share = phase === 'decode' || phase === 'verify' || phase === 'measure' || phase === 'report' ? weights[phase] : weights.step;
+    this.share = phase === 'decode' || phase === 'verify' || phase === 'measure' || phase === 'report' ? weights[phase] : weightOf(phase);
     this.told = { fraction: -1, message: '' };
     this.within(0, message);
   }

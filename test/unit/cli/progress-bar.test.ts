@@ -31,4 +31,19 @@ describe('progressBar', () => {
     expect(out.written.join('')).toContain('100 %  done');
     expect(out.written.join('')).not.toContain('skipped');
   });
+
+  it('says how much time is left, in words that fit the size', () => {
+    const texts = [0.4, 40, 720, 12_600].map((seconds) => {
+      const out = { ...stream(true), columns: 100 };
+      progressBar(out).update(0.5, 'training', seconds);
+      return out.written.join('').split('%  ')[1];
+    });
+    expect(texts).toEqual(['training', 'training, 40 s left', 'training, 12 min left', 'training, 3.5 h left']);
+  });
+
+  it('gives its own width to a long message: loss, metric, speed and time stand on a line of 80 characters', () => {
+    const out = { ...stream(true), columns: 80 };
+    progressBar(out).update(0.42, 'epoch 1 of 3: loss 0.1234, accuracy 93.1 %, 312 steps/s', 3);
+    expect(out.written.join('')).toContain('  42 %  epoch 1 of 3: loss 0.1234, accuracy 93.1 %, 312 steps/s, 3 s left');
+  });
 });
