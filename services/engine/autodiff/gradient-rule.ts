@@ -1,5 +1,5 @@
 /** What a gradient rule reads and returns. */
-import type { GraphWriter, Node, Tensor, Value } from '../ir/index.js';
+import type { Graph, GraphWriter, Node, Tensor, Value } from '../ir/index.js';
 
 /** One node on the way back: the gradients of its outputs are known, those of its inputs are asked for. */
 export interface BackwardStep {
@@ -16,6 +16,12 @@ export interface BackwardStep {
   output(index: number): Value;
   /** The tensor of a value that is the same in every run. */
   constant(value: Value | null | undefined): Tensor | undefined;
+  /** Values from outside that the subgraphs of the node read and whose gradients somebody needs. */
+  readonly captured: readonly Value[];
+  /** Adds to the gradient of one of them. */
+  give(value: Value, gradient: Value): void;
+  /** Gradients of `captured`, written behind the nodes of `graph`: a copy of a subgraph of the node, with dL/dy of its outputs. */
+  gradientsIn(graph: Graph, cotangents: ReadonlyMap<Value, Value>): ReadonlyMap<Value, Value>;
 }
 
 /** dL/dx of each input, each in the shape of its input; null or missing where nothing flows or nobody asked. */

@@ -3,6 +3,7 @@ import { dataTypes, intAttribute, type Node } from '../ir/index.js';
 import type { microsoftOperators, onnxOperators } from '../ops/index.js';
 import type { Differentiability, GradientRule } from './gradient-rule.js';
 import { axisFunctionRules } from './rules/axis-functions.js';
+import { controlFlowRules } from './rules/control-flow.js';
 import { convolutionRules } from './rules/convolution.js';
 import { binaryRules } from './rules/elementwise-binary.js';
 import { unaryRules } from './rules/elementwise-unary.js';
@@ -37,17 +38,13 @@ const constantOperators = every(
 const unsupportedOperators = every(
   'unsupported',
   ...(['AffineGrid', 'Attention', 'CenterCropPad', 'Col2Im', 'Compress', 'ConcatFromSequence', 'CumProd', 'DFT', 'DeformConv'] as const),
-  ...(['Det', 'Einsum', 'GridSample', 'If', 'LRN', 'Loop', 'LpPool', 'GlobalLpPool', 'MaxRoiPool', 'MaxUnpool'] as const),
+  ...(['Det', 'Einsum', 'GridSample', 'LRN', 'Loop', 'LpPool', 'GlobalLpPool', 'MaxRoiPool', 'MaxUnpool'] as const),
   ...(['MeanVarianceNormalization', 'Mod', 'NegativeLogLikelihoodLoss', 'Optional', 'OptionalGetElement', 'RNN'] as const),
   ...(['ReverseSequence', 'RoiAlign', 'RotaryEmbedding', 'STFT', 'Scan', 'Scatter', 'SequenceAt', 'SequenceConstruct'] as const),
   ...(['SequenceEmpty', 'SequenceErase', 'SequenceInsert', 'SequenceMap', 'SoftmaxCrossEntropyLoss', 'SplitToSequence'] as const),
   ...(['TensorScatter', 'LpNormalization'] as const),
   // To be written by family; each family's file replaces its names here.
   ...(['CastLike'] as const),
-  ...(['GatherND'] as const),
-  ...(['LSTM'] as const),
-  ...(['ReduceMin'] as const),
-  ...(['ScatterND'] as const),
   ...(['Upsample'] as const),
 );
 
@@ -55,6 +52,7 @@ const onnxTable = {
   ...constantOperators,
   ...unsupportedOperators,
   ...unaryRules,
+  ...controlFlowRules,
   ...binaryRules,
   ...indexingRules,
   ...matrixRules,

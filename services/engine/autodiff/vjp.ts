@@ -1,6 +1,16 @@
 /** Reverse-mode differentiation: the backward graph of an ONNX graph, in plain ONNX operators, written behind it. */
 import { EngineError } from '../engine-errors.js';
-import { GraphWriter, type Model, NameAuthority, type Node, type Value } from '../ir/index.js';
+import {
+  capturedValues,
+  dependencies,
+  type Graph,
+  GraphWriter,
+  type Model,
+  NameAuthority,
+  type Node,
+  type Tensor,
+  type Value,
+} from '../ir/index.js';
 import type { BackwardStep, GradientRule } from './gradient-rule.js';
 import { differentiability } from './gradient-table.js';
 
@@ -14,6 +24,8 @@ export interface VjpRequest {
   /** What to differentiate by: graph inputs, initializers or intermediate values, all float32. */
   readonly wrt: readonly Value[];
   readonly names?: NameAuthority;
+  /** Nodes of one input that hand their gradient on as if they were the identity (straight-through estimators). */
+  readonly passThrough?: (node: Node) => boolean;
 }
 
 /** The first whose reductions take their axes as an input, and whose Softmax has one axis. */
@@ -27,20 +39,41 @@ const OPSET_MIN = 13;
  * Throws EngineError `model_unsupported`, naming the operator that no gradient passes.
  */
 export function vjp(request: VjpRequest): Map<Value, Value> {
-  const { model, wrt } = request;
+  const { model, shapes } = request;
   if (model.opset < OPSET_MIN) throw new RangeError(`vjp: the model has operator set ${model.opset}, ${OPSET_MIN} is needed`);
   const write = new GraphWriter(model, request.names ?? new NameAuthority(model), model.graph, 'backward');
-  const forward = [...model.graph.nodes];
-  const active = activeValues(forward, wrt);
+  const passes = request.passThrough ?? (() => false);
+  return gradientsWithin({ write, shapes, passes, graphs: [model.graph] }, request);
+}
+
+/** A graph that is differentiated. */
+interface Region {
+  /** Writes into the graph. */
+  readonly write: GraphWriter;
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** See VjpRequest.passThrough. */
+  readonly passes: (node: Node) => boolean;
+  /** The graph and those around it, from inside to outside. */
+  readonly graphs: readonly Graph[];
+}
+
+/** The gradients by `wrt`, written behind the nodes of the graph of the region. */
+function gradientsWithin(region: Region, { cotangents, wrt }: Pick<VjpRequest, 'cotangents' | 'wrt'>): Map<Value, Value> {
+  const { write, passes } = region;
+  const forward = [...write.graph.nodes];
+  const active = activeValues(forward, wrt, passes);
   const adjoints = new Adjoints(write);
-  for (const [value, cotangent] of request.cotangents) if (active.has(value)) adjoints.add(value, cotangent);
+  const give = (value: Value, gradient: Value): void => {
+    if (active.has(value)) adjoints.add(value, gradient);
+  };
+  for (const [value, cotangent] of cotangents) give(value, cotangent);
   for (const node of forward.reverse()) {
     const gradients = node.outputs.map((output) => (output && active.has(output) ? adjoints.total(output) : null));
     if (gradients.every((gradient) => gradient === null)) continue;
-    const step = new Step({ node, gradients, write, active, request });
-    for (const [index, gradient] of ruleOf(node)(step).entries()) {
+    const step = new Step({ node, gradients, active, region, give });
+    for (const [index, gradient] of (passes(node) ? gradients : ruleOf(node)(step)).entries()) {
       const input = node.inputs[index];
-      if (input && gradient && active.has(input)) adjoints.add(input, gradient);
+      if (input && gradient) give(input, gradient);
     }
   }
   return new Map(
@@ -52,18 +85,13 @@ export function vjp(request: VjpRequest): Map<Value, Value> {
 }
 
 /** Values that change when one of `wrt` does. */
-function activeValues(nodes: readonly Node[], wrt: readonly Value[]): ReadonlySet<Value> {
+function activeValues(nodes: readonly Node[], wrt: readonly Value[], passes: (node: Node) => boolean): ReadonlySet<Value> {
   const active = new Set(wrt);
   for (const node of nodes) {
-    if (!readsAny(node, active) || differentiability(node) === 'constant') continue;
+    if ((differentiability(node) === 'constant' && !passes(node)) || ![...dependencies(node)].some((value) => active.has(value))) continue;
     for (const output of node.outputs) if (output) active.add(output);
   }
   return active;
-}
-
-function readsAny(node: Node, active: ReadonlySet<Value>): boolean {
-  if (node.inputs.some((input) => input !== null && active.has(input))) return true;
-  return node.subgraphs.some((graph) => graph.nodes.some((inner) => readsAny(inner, active)));
 }
 
 function ruleOf(node: Node): GradientRule {
@@ -102,20 +130,32 @@ class Adjoints {
 interface StepParts {
   readonly node: Node;
   readonly gradients: readonly (Value | null)[];
-  readonly write: GraphWriter;
   readonly active: ReadonlySet<Value>;
-  readonly request: VjpRequest;
+  readonly region: Region;
+  readonly give: (value: Value, gradient: Value) => void;
 }
 
 class Step implements BackwardStep {
   readonly node: Node;
   readonly gradients: readonly (Value | null)[];
   readonly write: GraphWriter;
+  readonly give: (value: Value, gradient: Value) => void;
 
   constructor(private readonly parts: StepParts) {
     this.node = parts.node;
     this.gradients = parts.gradients;
-    this.write = parts.write;
+    this.write = parts.region.write;
+    this.give = parts.give;
+  }
+
+  get captured(): readonly Value[] {
+    return [...capturedValues(this.node)].filter((value) => this.parts.active.has(value));
+  }
+
+  gradientsIn(graph: Graph, cotangents: ReadonlyMap<Value, Value>): ReadonlyMap<Value, Value> {
+    const { region } = this.parts;
+    const inner = { ...region, write: this.write.within(graph), graphs: [graph, ...region.graphs] };
+    return gradientsWithin(inner, { cotangents, wrt: this.captured });
   }
 
   wants(index: number): boolean {
@@ -124,8 +164,9 @@ class Step implements BackwardStep {
   }
 
   shape(value: Value | null | undefined): readonly number[] {
-    const { model, shapes } = this.parts.request;
-    const known = value && (model.graph.initializers.get(value)?.dims ?? shapes.get(value.name));
+    const { graphs, shapes } = this.parts.region;
+    const constant = value && graphs.find((graph) => graph.initializers.has(value))?.initializers.get(value);
+    const known = value && (constant?.dims ?? shapes.get(value.name) ?? declaredSizes(value));
     if (known) return known;
     throw new EngineError(
       'model_unsupported',
@@ -141,7 +182,17 @@ class Step implements BackwardStep {
     return added;
   }
 
-  constant(value: Value | null | undefined) {
-    return this.parts.request.model.graph.constant(value ?? null);
+  constant(value: Value | null | undefined): Tensor | undefined {
+    for (const graph of this.parts.region.graphs) {
+      const found = graph.constant(value ?? null);
+      if (found) return found;
+    }
+    return undefined;
   }
+}
+
+/** Inside branches that no run has taken only the model's own word is known. */
+function declaredSizes({ type }: Value): readonly number[] | undefined {
+  if (type?.kind !== 'tensor' || !type.shape?.every((size) => typeof size === 'number')) return undefined;
+  return type.shape as readonly number[];
 }
