@@ -150,7 +150,7 @@ module.exports = {
     layer(
       'training',
       ...['ir/', 'ops/', 'data/', 'passes/', 'evaluation/', 'layers/', 'autodiff/', sessionPort, methodType],
-      'runtime/(observe-shapes|pseudo-random|inline-branches|trace)\\.ts$',
+      'runtime/(channel-block|observe-shapes|pseudo-random|inline-branches|trace)\\.ts$',
     ),
     layer('pruning', 'calibration/', 'runtime/(observe-shapes|pseudo-random)\\.ts$', ...aboveWeights),
     layer('sparsity', ...aboveWeights),

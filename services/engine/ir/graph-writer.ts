@@ -34,10 +34,10 @@ export class GraphWriter {
     return this.append('', opType, inputs, attributes, count);
   }
 
-  /** The only output of a new node of onnxruntime's own operator set. */
-  microsoft(opType: string, inputs: readonly (Value | null)[], attributes: Attributes = {}): Value {
-    this.model.opsetImports.set(MICROSOFT, 1);
-    return this.append(MICROSOFT, opType, inputs, attributes, 1)[0] as Value;
+  /** The only output of a new node of one of onnxruntime's own operator sets. */
+  microsoft(opType: string, inputs: readonly (Value | null)[], attributes: Attributes = {}, domain = MICROSOFT): Value {
+    this.model.opsetImports.set(domain, 1);
+    return this.append(domain, opType, inputs, attributes, 1)[0] as Value;
   }
 
   /** A value that no node has made yet: an input of a subgraph. */

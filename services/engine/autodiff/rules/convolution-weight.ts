@@ -1,12 +1,15 @@
 /** The gradient of the weight of a convolution: correlations of its input with the gradient of its output. */
 import { attributeOf, type GraphWriter, type Value } from '../../ir/index.js';
 import type { ConvGeometry } from '../conv-geometry.js';
+import { weightGradientByTaps } from './convolution-taps.js';
 
 /**
  * dW[m, c, k] = sum over n and o of g[n, m, o] x[n, c, o s + k d - p].
  * `x`: [N, C, ...], `gradient`: [N, M, ...]; the result is [M, C / group, ...].
  */
 export function weightGradient(write: GraphWriter, geometry: ConvGeometry, x: Value, gradient: Value): Value {
+  const byTaps = weightGradientByTaps(write, geometry, x, gradient);
+  if (byTaps) return byTaps;
   return weightGradientForm(geometry) === 'columns' ? fromColumns(write, geometry, x, gradient) : fromShifts(write, geometry, x, gradient);
 }
 
