@@ -152,7 +152,8 @@ module.exports = {
       ...['ir/', 'ops/', 'data/', 'passes/', 'evaluation/', 'layers/', 'autodiff/', sessionPort, methodType],
       'runtime/(channel-block|observe-shapes|pseudo-random|inline-branches|trace)\\.ts$',
     ),
-    layer('pruning', 'calibration/', 'runtime/(observe-shapes|pseudo-random)\\.ts$', ...aboveWeights),
+    layer('pruning', 'calibration/', 'data/state-pairs\\.ts$', 'runtime/(observe-shapes|pseudo-random)\\.ts$', ...aboveWeights),
+    layer('qat', 'calibration/', 'quantization/', 'training/', ...aboveWeights),
     layer('sparsity', ...aboveWeights),
     layer('low-rank', ...aboveWeights),
     layer('emulation', 'ir/', 'onnx/', 'runtime/', 'quantization/'),
@@ -162,7 +163,7 @@ module.exports = {
       'engine-core-is-pure',
       'the mathematics reads no files and opens no sockets',
       {
-        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|training)/',
+        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|qat|training)/',
         pathNot: '^services/engine/training/(checkpoint|sample-records)\\.ts$',
       },
       { dependencyTypes: ['core'], path: '^(node:)?(fs|net|http|https|dns|tls|child_process|worker_threads|process)(/|$)' },

@@ -26,6 +26,12 @@ export interface SampleRun {
   readonly labels?: Tensor;
 }
 
+/** An output of one run that is an input of the next one, by name. */
+export interface CarriedState {
+  readonly input: string;
+  readonly output: string;
+}
+
 /** Samples as a graph takes them, streamed: never all in memory. Batched, stacked and shared inputs are in their places. */
 export interface RunSource {
   readonly sampleCount: number;
@@ -33,6 +39,8 @@ export interface RunSource {
   readonly fixedBatch: number | null;
   /** Bytes of one sample as it is fed. */
   readonly sampleBytes: number;
+  /** States that the runs carry from one to the next; absent when there are none. */
+  readonly states?: readonly CarriedState[];
   /** Feeds for consecutive runs of `size` samples (or `fixedBatch`); at most `limit` samples. */
   runs(size: number, limit?: number): AsyncIterable<SampleRun>;
 }

@@ -110,6 +110,7 @@ function statefulDataset(
   return {
     ...dataset,
     sampleBytes: dataset.sampleBytes + stateBytes,
+    states: binding.states.map(({ input, output }) => ({ input: input.name, output })),
     async *runs(size, limit): AsyncGenerator<SampleRun> {
       opened ??= model.open();
       yield* withStates(dataset.runs(size, limit), {

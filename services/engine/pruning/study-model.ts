@@ -8,6 +8,7 @@ import { observeShapes } from '../runtime/observe-shapes.js';
 import { sampleFeeds } from '../timing/observed-activations.js';
 import { ModelCost } from './budget/model-cost.js';
 import { ValueSizes } from './budget/value-sizes.js';
+import { carriedStates } from './carried-states.js';
 import type { UnrankedGroup } from './importance/removal-order.js';
 import { removalOrders } from './importance/removal-orders.js';
 import type { StructuredPruningOptions } from './options.js';
@@ -20,7 +21,7 @@ import { verifyOrders } from './verified-orders.js';
 /** Throws EngineError `model_unsupported` when no inputs are known that the model runs with. */
 export async function studyModel(model: Model, options: StructuredPruningOptions, context: MethodContext): Promise<PruningStudy> {
   const { feeds, shapes } = await shapesOnSample(model, context);
-  const structure = analyzeStructure(model, shapes);
+  const structure = analyzeStructure(model, shapes, { states: carriedStates(model, context) });
   const chosen = chosenGroups(structure, options);
   const { calibration: samples } = context;
   const request = { model, groups: chosen.groups, options, ...(samples ? { samples } : {}) };

@@ -1,16 +1,11 @@
 /** Dependency analysis: which channels of a model can go, and what goes with them. */
 import type { Model, Value } from '../../ir/index.js';
+import type { CarriedState } from '../../method.js';
 import { groupUnits } from './group-units.js';
 import { applyRule } from './rules/operator-rules.js';
 import { settle } from './settle.js';
 import type { AnalyzedStructure } from './structure-layout.js';
 import { StructureScope } from './structure-scope.js';
-
-/** An output of one run that is an input of the next one, by name. */
-export interface CarriedState {
-  readonly input: string;
-  readonly output: string;
-}
 
 export interface StructureOptions {
   /**
