@@ -37,6 +37,8 @@ export interface WorkerOptions {
   readonly readiness?: Readiness;
   /** The program of a job's process; tests put a stand-in here. */
   readonly engine?: Pick<EngineChildOptions, 'entry' | 'execArgv'>;
+  /** Time between two checkpoints of a training; default: the engine's. */
+  readonly checkpointEveryMs?: number;
 }
 
 export interface Worker {
@@ -50,7 +52,7 @@ const closingReserveMs = 3_000;
 
 /** Starts everything; resolves when jobs can arrive. */
 export async function startWorker(config: ConfigWithDatabase, options: WorkerOptions): Promise<Worker> {
-  const { log, engine, registry = createRegistry('worker'), readiness = new Readiness() } = options;
+  const { log, engine, checkpointEveryMs = null, registry = createRegistry('worker'), readiness = new Readiness() } = options;
   const { jobs } = config;
   const [metrics, queueMetrics] = [createWorkerMetrics(registry), createQueueMetrics(registry)];
   const onError = (error: unknown) => log.warn({ err: error }, 'worker trouble');
@@ -59,7 +61,7 @@ export async function startWorker(config: ConfigWithDatabase, options: WorkerOpt
   const queue = createJobQueue(config, onError);
   const consumer = createJobConsumer(config);
   const running = new RunningJobs();
-  const folders = { scratchRoot: path.join(config.dataDir, 'scratch'), cacheDir: path.join(config.dataDir, 'cache') };
+  const { scratchRoot, checkpointRoot, cacheDir } = foldersIn(config.dataDir);
   const host = new EngineHost({
     ...(engine ?? engineProgram()),
     environment: minimalEnvironment(),
@@ -72,7 +74,7 @@ export async function startWorker(config: ConfigWithDatabase, options: WorkerOpt
     blobs,
     engine: host,
     running,
-    ...folders,
+    ...{ scratchRoot, checkpointRoot, checkpointEveryMs, cacheDir },
     heartbeatMs: jobs.heartbeatMs,
     timeoutMs: jobs.timeoutMs,
     progressIntervalMs,
@@ -86,7 +88,7 @@ export async function startWorker(config: ConfigWithDatabase, options: WorkerOpt
   const reconciler = startReconciler({
     repairs: jobRepairRepository(database),
     blobs,
-    scratchRoot: folders.scratchRoot,
+    ...{ scratchRoot, checkpointRoot },
     intervalMs: jobs.reconcileIntervalMs,
     onLook: async () => showBacklog(queueMetrics, await readWorkBacklog(database)),
     log: (fields) => log.info(fields, 'repaired'),
@@ -117,6 +119,11 @@ export async function startWorker(config: ConfigWithDatabase, options: WorkerOpt
       await database.close();
     },
   };
+}
+
+function foldersIn(dataDir: string): Readonly<Record<'scratchRoot' | 'checkpointRoot' | 'cacheDir', string>> {
+  const below = (name: string) => path.join(dataDir, name);
+  return { scratchRoot: below('scratch'), checkpointRoot: below('checkpoints'), cacheDir: below('cache') };
 }
 
 function addChecks(

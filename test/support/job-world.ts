@@ -182,13 +182,15 @@ export class JobWorld {
       for (const artifact of artifacts) expect(await this.hash(artifact.tenantId, artifact.sha256), artifact.name).toBe(artifact.sha256);
     }
     // Folders go after the job has ended, those of killed workers at the next look of a reconciler.
-    await vi.waitFor(async () => expect(await this.ownerlessScratch()).toEqual([]), { timeout: 5_000 });
+    await vi.waitFor(async () => expect(await this.ownerless('scratch', ['running', 'canceling'])).toEqual([]), { timeout: 5_000 });
+    await vi.waitFor(async () => expect(await this.ownerless('checkpoints', unended)).toEqual([]), { timeout: 5_000 });
   }
 
-  private async ownerlessScratch(): Promise<string[]> {
-    const scratch = await readdir(path.join(this.config.dataDir, 'scratch')).catch(() => []);
-    const live = await this.database.db.job.findMany({ where: { state: { in: ['running', 'canceling'] } }, select: { id: true } });
-    return scratch.filter((name) => !live.some(({ id }) => name.startsWith(id)));
+  /** Folders below `root` that belong to no job in one of these states. */
+  private async ownerless(root: 'scratch' | 'checkpoints', states: readonly JobState[]): Promise<string[]> {
+    const folders = await readdir(path.join(this.config.dataDir, root)).catch(() => []);
+    const live = await this.database.db.job.findMany({ where: { state: { in: [...states] } }, select: { id: true } });
+    return folders.filter((name) => !live.some(({ id }) => name.startsWith(id)));
   }
 
   async close(): Promise<void> {
@@ -201,6 +203,8 @@ export class JobWorld {
     return hash.digest('hex');
   }
 }
+
+const unended: readonly JobState[] = ['queued', 'running', 'canceling'];
 
 export function newWebhookSecret(): string {
   return `whsec_${randomBytes(24).toString('base64')}`;

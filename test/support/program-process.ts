@@ -4,6 +4,9 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { builtService } from './built-service.js';
 
+/** The programs, and the part of the service that each of them starts. */
+const parts = { worker: 'worker', 'training-worker': 'worker', webhooks: 'webhooks' } as const;
+
 export class ProgramProcess {
   readonly exited: Promise<void>;
 
@@ -12,9 +15,9 @@ export class ProgramProcess {
   }
 
   /** Resolves when it has printed `ready`. */
-  static async start(program: 'worker' | 'webhooks', argument: unknown): Promise<ProgramProcess> {
+  static async start(program: keyof typeof parts, argument: unknown): Promise<ProgramProcess> {
     const file = fileURLToPath(new URL(`./programs/${program}.mjs`, import.meta.url));
-    const deps = pathToFileURL(await builtService(`${program}/deps.js`)).href;
+    const deps = pathToFileURL(await builtService(`${parts[program]}/deps.js`)).href;
     const child = spawn(process.execPath, [file, deps, JSON.stringify(argument)], { stdio: ['ignore', 'pipe', 'inherit'] });
     const started = new ProgramProcess(child);
     const ready = new Promise<void>((resolve) => {

@@ -35,6 +35,8 @@ export interface JobRepairRepository {
   removeExpiredIdempotencyKeys(): Promise<number>;
   /** Which of these jobs are running at this epoch; the scratch folders of others are orphans. */
   findHeldLeases(leases: readonly { jobId: string; epoch: number }[]): Promise<ReadonlySet<string>>;
+  /** Which of these jobs run or will run; the checkpoints of others are orphans. */
+  findUnended(jobIds: readonly string[]): Promise<ReadonlySet<string>>;
 }
 
 export function jobRepairRepository(database: Database): JobRepairRepository {
@@ -52,6 +54,10 @@ export function jobRepairRepository(database: Database): JobRepairRepository {
         select: { id: true, leaseEpoch: true },
       });
       return new Set(rows.map(({ id, leaseEpoch }) => `${id}-${leaseEpoch}`));
+    },
+    findUnended: async (jobIds) => {
+      const where = { id: { in: [...jobIds] }, state: { in: ['queued', 'running', 'canceling'] } };
+      return new Set((await db.job.findMany({ where, select: { id: true } })).map(({ id }) => id));
     },
   };
 }

@@ -33,6 +33,8 @@ async function runJob(job: RunMessage, signal: AbortSignal): Promise<ChildMessag
       scratch: job.scratch,
       calibrationCache: join(job.cacheDir, 'calibration'),
       latencyCache: join(job.cacheDir, 'latency'),
+      checkpoints: job.checkpoints,
+      ...(job.checkpointEveryMs === null ? {} : { checkpointEveryMs: job.checkpointEveryMs }),
       ...(job.threads === null ? {} : { threads: job.threads }),
       signal,
       onProgress: ({ phase, fraction, message, eta_s }) => void send({ type: 'progress', phase, fraction, message, etaSeconds: eta_s }),

@@ -16,6 +16,10 @@ export interface RunMessage {
   readonly scratch: string;
   /** Folder in which results that other jobs can use are kept: ranges of a model and data set, times of layers. */
   readonly cacheDir: string;
+  /** Existing folder that outlives the attempt: a training that was cut off goes on from what lies there. */
+  readonly checkpoints: string;
+  /** Time between two checkpoints in milliseconds; null leaves it to the engine. */
+  readonly checkpointEveryMs: number | null;
   /** CPU threads this job may use; null: all of the machine. */
   readonly threads: number | null;
 }

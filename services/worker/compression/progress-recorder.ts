@@ -1,4 +1,4 @@
-/** Progress as clients see it: every new phase at once, within a phase only now and then. */
+/** Progress as clients see it: every new phase at once, within a phase now and then, the more seldom the longer it lasts. */
 import type { JobLease, JobLeaseRepository } from '#platform/db';
 import type { EngineProgress } from './engine-host.js';
 
@@ -8,6 +8,13 @@ export interface ProgressRecorder {
   /** No more progress comes. Resolves when nothing is being written. */
   settled(): Promise<void>;
 }
+
+/**
+ * Each report is an event that stays in the database: a phase of hours (training) tells as much in its last hour as in its first
+ * minutes. One report per hundredth of the time that has passed, but at least one in this time.
+ */
+const SHARE_OF_PHASE = 0.01;
+const INTERVAL_MAX_MS = 30_000;
 
 /** Writes one at a time; what comes meanwhile replaces what waits. A failed write is dropped: the next one says more. */
 export function createProgressRecorder(options: {
@@ -40,7 +47,9 @@ export function createProgressRecorder(options: {
   };
   return {
     record: (progress) => {
-      const due = progress.phase !== phase || performance.now() - lastWrite >= options.intervalMs;
+      const now = performance.now();
+      const interval = Math.max(options.intervalMs, Math.min(INTERVAL_MAX_MS, SHARE_OF_PHASE * (now - phaseSince)));
+      const due = progress.phase !== phase || now - lastWrite >= interval;
       if (progress.phase !== phase) endPhase();
       phase = progress.phase;
       if (!due) return;

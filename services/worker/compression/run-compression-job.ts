@@ -2,13 +2,14 @@
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { AppError } from '#contracts';
+import { AppError, type JobState } from '#contracts';
 import type { ClaimedJob, JobEnding, JobLeaseRepository } from '#platform/db';
 import type { WorkerMetrics } from '#platform/observability';
 import { countAttempt, countResult } from './attempt-metrics.js';
 import type { EngineRun } from './engine-host.js';
 import type { EngineFinished, EngineOutcome } from './engine-outcome.js';
 import { type AttemptDecision, type AttemptOutcome, decideAttempt } from './failure-policy.js';
+import { removeCheckpoints } from './job-checkpoints.js';
 import { type InputBlobs, InputMissingError, materialiseInputs } from './job-inputs.js';
 import { type OutputBlobs, storeOutputs } from './job-outputs.js';
 import { keepLease, type LeaseKeeper } from './lease-keeper.js';
@@ -21,6 +22,10 @@ export interface CompressionJobDeps {
   readonly engine: { run(run: EngineRun): Promise<EngineOutcome> };
   readonly running: RunningJobs;
   readonly scratchRoot: string;
+  /** Outlives the attempts: one folder per job. */
+  readonly checkpointRoot: string;
+  /** Time between two checkpoints of a training; null leaves it to the engine. */
+  readonly checkpointEveryMs: number | null;
   /** Outlives the jobs; may be emptied at any time. */
   readonly cacheDir: string;
   readonly heartbeatMs: number;
@@ -40,6 +45,8 @@ interface Attempt {
   readonly keeper: LeaseKeeper;
   readonly progress: ProgressRecorder;
   readonly scratch: string;
+  /** Of the job: the next attempt finds what this one leaves. */
+  readonly checkpoints: string;
 }
 
 export interface CompressionMessage {
@@ -62,7 +69,8 @@ export async function runCompressionJob(deps: CompressionJobDeps, message: Compr
   const onPhaseEnded = (phase: string, seconds: number) => deps.metrics.phaseSeconds.observe({ phase }, seconds);
   const progress = createProgressRecorder({ ...deps, lease: claimed, intervalMs: deps.progressIntervalMs, onPhaseEnded });
   const scratch = path.join(deps.scratchRoot, `${jobId}-${epoch}`);
-  const attempt = { claimed, keeper, progress, scratch };
+  const checkpoints = path.join(deps.checkpointRoot, jobId);
+  const attempt = { claimed, keeper, progress, scratch, checkpoints };
   let ended: Ended | undefined;
   try {
     ended = await runAttempt(deps, attempt);
@@ -70,6 +78,7 @@ export async function runCompressionJob(deps: CompressionJobDeps, message: Compr
     keeper.end();
     release();
     await rm(scratch, { recursive: true, force: true }).catch(deps.onError);
+    await removeCheckpoints(checkpoints, ended?.state ?? null).catch(deps.onError);
     const seconds = (performance.now() - startedAt) / 1000;
     const code = ended?.decision.kind === 'fail' ? ended.decision.error.code : null;
     countAttempt(deps.metrics, { recipe: job.recipe, state: ended?.state ?? null, code, seconds });
@@ -95,7 +104,7 @@ interface Ended {
   readonly outcome: AttemptOutcome;
   readonly decision: AttemptDecision;
   /** The state this attempt wrote; null when it had no right to write. */
-  readonly state: string | null;
+  readonly state: JobState | null;
 }
 
 async function runAttempt(deps: CompressionJobDeps, attempt: Attempt): Promise<Ended> {
@@ -118,12 +127,13 @@ async function runAttempt(deps: CompressionJobDeps, attempt: Attempt): Promise<E
 }
 
 /** Everything up to the exit of the engine's process. Never throws. */
-async function prepareAndRun(deps: CompressionJobDeps, { claimed, keeper, progress, scratch }: Attempt): Promise<AttemptOutcome> {
+async function prepareAndRun(deps: CompressionJobDeps, attempt: Attempt): Promise<AttemptOutcome> {
+  const { claimed, keeper, progress, scratch, checkpoints } = attempt;
   try {
     const folders = { input: path.join(scratch, 'input'), out: path.join(scratch, 'out'), temporary: path.join(scratch, 'temporary') };
     // What an attempt at this epoch left behind would be our own: a worker that restarted under the same claim does not exist.
     await rm(scratch, { recursive: true, force: true });
-    for (const folder of Object.values(folders)) await mkdir(folder, { recursive: true, mode: 0o700 });
+    for (const folder of [...Object.values(folders), checkpoints]) await mkdir(folder, { recursive: true, mode: 0o700 });
     const inputs = await deps.leases.inputs(claimed);
     const paths = await materialiseInputs(deps.blobs, claimed, { inputs, folder: folders.input });
     const { job } = claimed;
@@ -134,6 +144,8 @@ async function prepareAndRun(deps: CompressionJobDeps, { claimed, keeper, progre
         outDir: folders.out,
         scratch: folders.temporary,
         cacheDir: deps.cacheDir,
+        checkpoints,
+        checkpointEveryMs: deps.checkpointEveryMs,
         threads: deps.threads,
       },
       timeoutMs: job.timeoutSeconds === null ? deps.timeoutMs : job.timeoutSeconds * 1000,
@@ -165,7 +177,7 @@ async function storeAndFinish(
   deps: CompressionJobDeps,
   { claimed, scratch }: Attempt,
   { finished, decision }: { finished: EngineFinished; decision: AttemptDecision },
-): Promise<string | null> {
+): Promise<JobState | null> {
   const outDir = path.join(scratch, 'out');
   const outputs = await storeOutputs(deps.blobs, finished, { tenantId: claimed.tenantId, outDir, rejected: decision.kind !== 'succeed' });
   const { artifacts, result, ensureStored } = outputs;
@@ -196,7 +208,7 @@ async function persistently<T>({ onError }: CompressionJobDeps, write: () => Pro
 const writeRetryDelaysMs = [250, 1_000, 3_000, 8_000];
 
 /** Decisions that leave nothing behind but a state. */
-async function apply(deps: CompressionJobDeps, claimed: ClaimedJob, decision: AttemptDecision): Promise<string | null> {
+async function apply(deps: CompressionJobDeps, claimed: ClaimedJob, decision: AttemptDecision): Promise<JobState | null> {
   switch (decision.kind) {
     case 'fail':
       return deps.leases.finish(claimed, { state: 'failed', result: null, error: decision.error, artifacts: [] });

@@ -1,11 +1,13 @@
 /** The reconciler: looks for work that got lost on the way, and puts it back. Any number of them may run; each repair holds its row. */
 import type { JobRepairRepository } from '#platform/db';
+import { removeOrphanCheckpoints } from './orphan-checkpoints.js';
 import { removeOrphanScratch } from './orphan-scratch.js';
 
 export interface ReconcilerDeps {
   readonly repairs: JobRepairRepository;
   readonly blobs: { sweepStaging(olderThanMs: number): Promise<number> };
   readonly scratchRoot: string;
+  readonly checkpointRoot: string;
   readonly intervalMs: number;
   /** After each look; throws when the database does not answer. */
   readonly onLook: () => Promise<void>;
@@ -57,11 +59,13 @@ export function startReconciler(deps: ReconcilerDeps): Reconciler {
 }
 
 /** One look at everything. */
-export async function reconcile({ repairs, blobs, scratchRoot, intervalMs, log }: Omit<ReconcilerDeps, 'onLook'>): Promise<void> {
+export async function reconcile(deps: Omit<ReconcilerDeps, 'onLook'>): Promise<void> {
+  const { repairs, blobs, scratchRoot, checkpointRoot, intervalMs, log } = deps;
   const silence = { silentMs: intervalMs };
   const found: Record<string, number> = { ...(await repairs.repairJobs(silence)), deliveries: await repairs.repairDeliveries(silence) };
   found.idempotency_keys = await repairs.removeExpiredIdempotencyKeys();
   found.scratch = await removeOrphanScratch(scratchRoot, repairs);
+  found.checkpoints = await removeOrphanCheckpoints(checkpointRoot, repairs);
   found.staging = await blobs.sweepStaging(stagingAgeMs);
   const repaired = Object.entries(found).filter(([, count]) => count > 0);
   if (repaired.length > 0) log(Object.fromEntries(repaired));

@@ -26,12 +26,14 @@ it('after a database outage the leases of workers that kept on working are renew
     repairDeliveries: async () => 0,
     removeExpiredIdempotencyKeys: async () => 0,
     findHeldLeases: async () => new Set(),
+    findUnended: async () => new Set(),
   };
   const errors: unknown[] = [];
   const reconciler = startReconciler({
     repairs,
     blobs: { sweepStaging: async () => 0 },
     scratchRoot: '/nowhere',
+    checkpointRoot: '/nowhere',
     intervalMs,
     onLook: () => answer('look'),
     log: () => undefined,
