@@ -391,7 +391,7 @@ const structuredPruning = Type.Object(
     round_to: Type.Optional(
       Type.Union([Type.Integer({ minimum: 1, maximum: 256 }), Type.Literal('auto')], {
         description:
-          "Channels that remain are multiples of this. Default: the block of the processor's vectors (8, with AVX512 and before int8 16), or less where that cannot keep the budget or is not faster; 'auto': the fastest of 1, 4, 8 and 16, measured.",
+          "Channels that remain are multiples of this. Default: the fastest, measured, of 4, 8 and, with AVX512 and before int8, 16, or 1 where none of them keeps the budget; where nothing is timed the largest of them that keeps it; 'auto': the fastest of 1, 4, 8 and 16, measured.",
       }),
     ),
     min_channels: Type.Optional(

@@ -16,7 +16,7 @@ export interface StructuredPruningOptions extends ImportanceOptions {
   readonly ranking?: Ranking;
   /** Weigh groups by what pruning each alone does to the outputs. Default: true when the criterion is not reconstruction and there are samples. */
   readonly sensitivity?: boolean;
-  /** Default: the block of the processor, or less where that does not do. */
+  /** Default: the fastest multiple up to the block of the processor, measured; 1 where none keeps the budget. */
   readonly round_to?: number | 'auto';
   readonly min_channels?: number;
   /** Default 0.8. */
