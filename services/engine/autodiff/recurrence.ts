@@ -1,4 +1,4 @@
-/** What the gradients of LSTM and GRU share: one direction at a time, time first, and loops over the steps. */
+/** What the gradients of LSTM, GRU and RNN share: one direction at a time, time first, and loops over the steps. */
 import { EngineError } from '../engine-errors.js';
 import { attributeOf, float32Tensor, Graph, type GraphWriter, intAttribute, type Node, stringAttribute, type Value } from '../ir/index.js';
 import type { BackwardStep } from './gradient-rule.js';
@@ -41,7 +41,11 @@ export interface DirectionGradients {
   readonly dFirstCell?: Value;
 }
 
-const activations: Readonly<Record<string, readonly string[]>> = { LSTM: ['Sigmoid', 'Tanh', 'Tanh'], GRU: ['Sigmoid', 'Tanh'] };
+const activations: Readonly<Record<string, readonly string[]>> = {
+  LSTM: ['Sigmoid', 'Tanh', 'Tanh'],
+  GRU: ['Sigmoid', 'Tanh'],
+  RNN: ['Tanh'],
+};
 
 function unsupported(node: Node, what: string): EngineError {
   return new EngineError(

@@ -1,5 +1,6 @@
 /** Gradients of elementwise functions of one input x: dL/dx = g f'(x), from the output y where that is cheaper. */
 import { attributeOf, floatAttribute, type GraphWriter, type Node, stringAttribute, type Value } from '../../ir/index.js';
+import { erfGeluSlope, swishSlope, tanhGeluSlope } from '../gelu.js';
 import type { GradientRule } from '../gradient-rule.js';
 
 interface Point {
@@ -35,41 +36,9 @@ const alpha = (point: Point, fallback: number): number => floatAttribute(point.n
 
 const piecewise = (point: Point, isAbove: Value, above: Value, below: Value): Value => op(point, 'Where', isAbove, above, below);
 
-/** phi(x) = exp(-x^2 / 2) / sqrt(2 pi). */
-const normalDensity = (point: Point): Value =>
-  op(
-    point,
-    'Mul',
-    op(point, 'Exp', op(point, 'Mul', square(point, point.x), number(point, -0.5))),
-    number(point, 1 / Math.sqrt(2 * Math.PI)),
-  );
-
-/** Gelu (Hendrycks and Gimpel 2016), x Phi(x): Phi(x) + x phi(x); the tanh form: (1 + t)/2 + x (1 - t^2) u' / 2. */
-const gelu: Slope = (point) => {
-  if (stringAttribute(point.node, 'approximate', 'none') === 'tanh') return geluTanh(point);
-  const erf = op(point, 'Erf', op(point, 'Mul', point.x, number(point, Math.SQRT1_2)));
-  const distribution = op(point, 'Mul', op(point, 'Add', erf, number(point, 1)), number(point, 0.5));
-  return op(point, 'Add', distribution, op(point, 'Mul', point.x, normalDensity(point)));
-};
-
-const geluTanh: Slope = (point) => {
-  const { x } = point;
-  const c = Math.sqrt(2 / Math.PI);
-  const cubic = op(point, 'Mul', square(point, x), number(point, 0.044715));
-  const u = op(point, 'Mul', op(point, 'Mul', x, op(point, 'Add', cubic, number(point, 1))), number(point, c));
-  const du = op(point, 'Mul', op(point, 'Add', op(point, 'Mul', cubic, number(point, 3)), number(point, 1)), number(point, c));
-  const t = op(point, 'Tanh', u);
-  const curved = op(point, 'Mul', op(point, 'Mul', x, oneMinus(point, square(point, t))), du);
-  return op(point, 'Mul', op(point, 'Add', op(point, 'Add', t, number(point, 1)), curved), number(point, 0.5));
-};
-
-/** Swish x s(a x): s + a x s (1 - s). */
-const swish: Slope = (point) => {
-  const a = number(point, alpha(point, 1));
-  const scaled = op(point, 'Mul', point.x, a);
-  const s = sigmoid(point, scaled);
-  return op(point, 'Add', s, op(point, 'Mul', op(point, 'Mul', scaled, s), oneMinus(point, s)));
-};
+/** The exact form, or the one by tanh. */
+const gelu: Slope = ({ node, write, x }) =>
+  stringAttribute(node, 'approximate', 'none') === 'tanh' ? tanhGeluSlope(write, x) : erfGeluSlope(write, x);
 
 /** Mish x tanh(softplus x): t + x (1 - t^2) s(x). */
 const mish: Slope = (point) => {
@@ -163,7 +132,7 @@ export const unaryRules = {
   /** x / (1 + |x|): (1 - |y|)^2. */
   Softsign: times((point) => square(point, oneMinus(point, op(point, 'Abs', point.y)))),
   Sqrt: times((point) => op(point, 'Div', number(point, 0.5), point.y)),
-  Swish: times(swish),
+  Swish: times((point) => swishSlope(point.write, point.x, alpha(point, 1))),
   Tan: times((point) => op(point, 'Add', square(point, point.y), number(point, 1))),
   Tanh: times((point) => oneMinus(point, square(point, point.y))),
   ThresholdedRelu: times((point) => mask(point, op(point, 'Greater', point.x, number(point, alpha(point, 1))))),

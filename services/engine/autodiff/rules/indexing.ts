@@ -97,6 +97,17 @@ const scattered =
     return [step.wants(0) ? (reduction === 'add' ? gradient : erased()) : null, null, step.wants(2) ? read(step, gradient, indices) : null];
   };
 
+/** Reversing the first steps of each sequence twice changes nothing. */
+const reverseSequence: GradientRule = ({ node, write, gradients: [gradient] }) => {
+  const [, lengths] = node.inputs;
+  if (!gradient || !lengths) return [];
+  const axes = {
+    batch_axis: attributeOf.int(intAttribute(node, 'batch_axis', 1)),
+    time_axis: attributeOf.int(intAttribute(node, 'time_axis', 0)),
+  };
+  return [write.node('ReverseSequence', [gradient, lengths], axes)];
+};
+
 /** Values sorted out go back to where they came from. */
 const topK: GradientRule = (step) => {
   const [gradient] = step.gradients;
@@ -119,5 +130,6 @@ export const indexingRules = {
     (step, gradient, indices) => step.write.node('GatherND', [gradient, indices]),
     () => ({}),
   ),
+  ReverseSequence: reverseSequence,
   TopK: topK,
 } as const satisfies Record<string, GradientRule>;

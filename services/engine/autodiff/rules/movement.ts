@@ -1,8 +1,8 @@
 /** Gradients of operators that move elements: the gradient is moved back, and summed where an element was copied. */
-import { attributeOf, intAttribute, integerValues, intsAttribute, stringAttribute, type Value } from '../../ir/index.js';
+import { attributeOf, intAttribute, intsAttribute, type Value } from '../../ir/index.js';
 import { sumTo } from '../broadcasting.js';
+import { constantNumbers } from '../constant-numbers.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
-import { unknownOperand } from '../unknown-operand.js';
 
 /** Any change of shape that keeps the order of the elements. */
 const reshaped: GradientRule = (step) => {
@@ -66,21 +66,11 @@ interface SlicedAxis {
   readonly step: number;
 }
 
-/** Constant numbers of an operand, or of the attribute that older operator sets have in its place. */
-function numbers(step: BackwardStep, name: string, index: number): readonly number[] | undefined {
-  const attribute = intsAttribute(step.node, name, undefined);
-  if (attribute) return attribute;
-  if (!step.node.inputs[index]) return undefined;
-  const tensor = step.constant(step.node.inputs[index]);
-  if (!tensor) throw unknownOperand(step.node, name);
-  return integerValues(tensor);
-}
-
 /** First element taken on each sliced axis, clamped as ONNX Slice does. */
 function slicedAxes(step: BackwardStep, dims: readonly number[]): SlicedAxis[] {
-  const starts = numbers(step, 'starts', 1) ?? [];
-  const axes = numbers(step, 'axes', 3) ?? starts.map((_, axis) => axis);
-  const steps = numbers(step, 'steps', 4) ?? starts.map(() => 1);
+  const starts = constantNumbers(step, 'starts', 1) ?? [];
+  const axes = constantNumbers(step, 'axes', 3) ?? starts.map((_, axis) => axis);
+  const steps = constantNumbers(step, 'steps', 4) ?? starts.map(() => 1);
   return starts.map((given, at) => {
     const axis = (axes[at] ?? 0) < 0 ? (axes[at] ?? 0) + dims.length : (axes[at] ?? 0);
     const size = dims[axis] ?? 1;
@@ -147,23 +137,6 @@ function padded(
   ]);
 }
 
-/** The gradient of constant padding is cut off; that of copies of elements would have to be added to them. */
-const pad: GradientRule = (step) => {
-  const [gradient] = step.gradients;
-  const { node, write } = step;
-  if (!gradient) return [];
-  if (stringAttribute(node, 'mode', 'constant') !== 'constant') throw unknownOperand(node, 'padded elements');
-  const dims = step.shape(node.inputs[0]);
-  const pads = numbers(step, 'pads', 1) ?? [];
-  const axes = (numbers(step, 'axes', 3) ?? dims.map((_, axis) => axis)).map((axis) => (axis < 0 ? axis + dims.length : axis));
-  const back = Array.from({ length: 2 * dims.length }, () => 0);
-  for (const [at, axis] of axes.entries()) {
-    back[axis] = -(pads[at] ?? 0);
-    back[axis + dims.length] = -(pads[at + axes.length] ?? 0);
-  }
-  return [write.node('Pad', [gradient, write.ints(back)])];
-};
-
 const trilu: GradientRule = ({ node, gradients: [gradient], write }) =>
   gradient ? [write.node('Trilu', [gradient, ...node.inputs.slice(1)], { upper: attributeOf.int(intAttribute(node, 'upper', 1)) })] : [];
 
@@ -178,6 +151,5 @@ export const movementRules = {
   Concat: concat,
   Split: split,
   Slice: slice,
-  Pad: pad,
   Trilu: trilu,
 } as const satisfies Record<string, GradientRule>;

@@ -63,17 +63,25 @@ const averagePool: GradientRule = (step) => {
   const [gradient] = step.gradients;
   if (!gradient) return [];
   const geometry = poolGeometry(step);
-  const { batch, channels, kernel, strides, dilations, output } = geometry;
+  const { kernel, output } = geometry;
   if (isTiling(geometry)) return [spread(write, write.node('Mul', [gradient, write.float(1 / product(kernel))]), geometry)];
   const share = write.constant(float32Tensor([1, 1, ...output], shares(node, geometry)));
-  const weighted = write.node('Reshape', [write.node('Mul', [gradient, share]), write.ints([batch * channels, 1, ...output])]);
+  return [windowSums(step, write.node('Mul', [gradient, share]), geometry)];
+};
+
+/** The sum over all windows that an element lies in, for each element of x. */
+export const intoWindows = (step: BackwardStep, value: Value): Value => windowSums(step, value, poolGeometry(step));
+
+function windowSums({ write }: BackwardStep, value: Value, geometry: ConvGeometry): Value {
+  const { batch, channels, kernel, strides, dilations, output } = geometry;
+  const single = write.node('Reshape', [value, write.ints([batch * channels, 1, ...output])]);
   const ones = write.constant(float32Tensor([1, 1, ...kernel], new Float32Array(product(kernel)).fill(1)));
-  const whole = write.node('ConvTranspose', [weighted, ones], {
+  const whole = write.node('ConvTranspose', [single, ones], {
     strides: attributeOf.ints(strides),
     dilations: attributeOf.ints(dilations),
   });
-  return [cutOut(write, whole, geometry)];
-};
+  return cutOut(write, whole, geometry);
+}
 
 /** Each value over its whole window. */
 function spread(write: GraphWriter, value: Value, { batch, channels, output, kernel, input }: ConvGeometry): Value {

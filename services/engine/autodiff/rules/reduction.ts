@@ -80,6 +80,6 @@ export const reductionRules = {
   ReduceLogSumExp: reduction((step, { x, y, gradient }) => times(step, step.write.node('Exp', [step.write.node('Sub', [x, y])]), gradient)),
   ReduceMax: extreme,
   ReduceMin: extreme,
-  /** d prod x = y / x, where no factor is 0. */
+  /** d prod x = y / x. Not exact where a factor is 0: 0 / 0 there, though the product of the other factors need not be 0. */
   ReduceProd: reduction((step, { x, y, gradient }) => step.write.node('Div', [times(step, gradient, y), x])),
 } as const satisfies Record<string, GradientRule>;

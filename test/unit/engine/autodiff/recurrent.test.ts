@@ -1,14 +1,14 @@
-/** LSTM and GRU in every direction and layout against central differences. */
+/** LSTM, GRU and RNN in every direction and layout against central differences. */
 import { describe, expect, test } from 'vitest';
 import { type Attribute, attributeOf } from '../../../../services/engine/ir/index.js';
 import { buildModel, weights } from '../../../support/build-model.js';
 import { checkGradients } from '../../../support/gradient-check.js';
 
 const [T, B, I, H] = [4, 3, 2, 5];
-const gates = { LSTM: 4, GRU: 3 } as const;
+const gates = { LSTM: 4, GRU: 3, RNN: 1 } as const;
 
 interface Case {
-  readonly opType: 'LSTM' | 'GRU';
+  readonly opType: 'LSTM' | 'GRU' | 'RNN';
   readonly direction: 'forward' | 'reverse' | 'bidirectional';
   readonly layout?: number;
   readonly states?: boolean;
@@ -28,6 +28,11 @@ const grus = directions.flatMap((direction) =>
     { opType: 'GRU', direction, outputs: ['', 'yh'], linearBeforeReset },
   ]),
 );
+
+const rnns = directions.flatMap((direction): Case[] => [
+  { opType: 'RNN', direction, outputs: ['y', 'yh'], states: true },
+  { opType: 'RNN', direction, outputs: ['', 'yh'] },
+]);
 
 async function check({ opType, direction, states = false, outputs, linearBeforeReset = 0 }: Case): Promise<void> {
   const D = direction === 'bidirectional' ? 2 : 1;
@@ -71,6 +76,10 @@ describe('LSTM', () => {
 
 describe('GRU', () => {
   test.each(grus)('$direction, outputs $outputs, states given: $states, linear_before_reset $linearBeforeReset', check);
+});
+
+describe('RNN', () => {
+  test.each(rnns)('$direction, outputs $outputs, states given: $states', check);
 });
 
 test('what is rare is refused by name', async () => {
