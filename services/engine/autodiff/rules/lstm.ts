@@ -20,17 +20,19 @@ function lstmDirection(direction: Direction): DirectionGradients {
   const { write, steps, batch, inputs, hidden, r, dy, dLast, dLastCell, backwards } = direction;
   const joined = joinedInputs(direction);
   const gates = gateValues(direction, joined);
-  const { slopes, throughCell } = gateSlopes(direction, gates);
+  const slopes = gateSlopes(direction, gates);
   const loop = {
     ...{ states: [dLast, dLastCell], batch, hidden, fromEnd: !backwards },
-    sequences: [dy, throughCell, slopes, gates.f],
-    widths: [hidden, hidden, GATES * hidden, hidden],
+    sequences: [dy, slopes.cell, slopes.i, slopes.o, slopes.f, slopes.g, gates.f],
+    widths: Array.from({ length: 7 }, () => hidden),
   };
-  const { states, kept } = loopOverTime(write, loop, (inner, [dhNext, dcNext], [dyNow, cellNow, slopesNow, fNow]) => {
-    const dh = inner.node('Add', [dyNow as Value, dhNext as Value]);
-    const dc = inner.node('Add', [inner.node('Mul', [dh, cellNow as Value]), dcNext as Value]);
-    const dGates = inner.node('Mul', [inner.node('Concat', [dc, dh, dc, dc], { axis: attributeOf.int(1) }), slopesNow as Value]);
-    return { states: [inner.node('MatMul', [dGates, r]), inner.node('Mul', [dc, fNow as Value])], kept: [dGates] };
+  const { states, kept } = loopOverTime(write, loop, (inner, [dhNext, dcNext], parts) => {
+    const [dyNow, cell, i, o, f, g, kept] = parts as [Value, Value, Value, Value, Value, Value, Value];
+    const dh = inner.node('Add', [dyNow, dhNext as Value]);
+    const dc = inner.node('Add', [product(inner, dh, cell), dcNext as Value]);
+    const all = [product(inner, dc, i), product(inner, dh, o), product(inner, dc, f), product(inner, dc, g)];
+    const dGates = inner.node('Concat', all, { axis: attributeOf.int(1) });
+    return { states: [inner.node('MatMul', [dGates, r]), product(inner, dc, kept)], kept: [dGates] };
   });
   const dGates = write.node('Reshape', [kept[0] as Value, write.ints([steps * batch, GATES * hidden])]);
   const all = write.microsoft('FusedMatMul', [dGates, joined], transA);
@@ -79,17 +81,19 @@ function keptCells({ write, batch, hidden, firstCell, backwards }: Direction, f:
 }
 
 /**
- * dG by dc and dh, [T, B, 4 H], and dc by dh, [T, B, H]. With e = i g, k = f c_prev, t = tanh(e + k) and h = o t:
+ * dG by dc, or by dh of the output gate, and dc by dh, [T, B, H] each. With e = i g, k = f c_prev, t = tanh(e + k), h = o t:
  *   g i' = e - e i, t o' = h - h o, c_prev f' = k - k f, i g' = i - e g, o (1 - t^2) = o - t h.
  */
-function gateSlopes(direction: Direction, { i, o, f, g }: Gates): { slopes: Value; throughCell: Value } {
+function gateSlopes(direction: Direction, { i, o, f, g }: Gates): Gates & { readonly cell: Value } {
   const { write, y } = direction;
   const less = (value: Value, left: Value, right: Value): Value => write.node('Sub', [value, product(write, left, right)]);
   const entering = product(write, i, g);
   const keptCell = keptCells(direction, f, entering);
   const tanh = write.node('Tanh', [write.node('Add', [entering, keptCell])]);
-  const parts = [less(entering, entering, i), less(y, y, o), less(keptCell, keptCell, f), less(i, entering, g)];
-  return { slopes: write.node('Concat', parts, { axis: attributeOf.int(2) }), throughCell: less(o, tanh, y) };
+  return {
+    ...{ i: less(entering, entering, i), o: less(y, y, o), f: less(keptCell, keptCell, f), g: less(i, entering, g) },
+    cell: less(o, tanh, y),
+  };
 }
 
 const product = (write: GraphWriter, left: Value, right: Value): Value => write.node('Mul', [left, right]);
