@@ -1,7 +1,7 @@
 /** Trains the weights of a model in place: against labels, after a teacher, or both. */
 import { join } from 'node:path';
 import { EngineError } from '../engine-errors.js';
-import { attributeOf, float32Tensor, type Model, type Tensor } from '../ir/index.js';
+import { attributeOf, float32Tensor, type Model, type Node, type Tensor } from '../ir/index.js';
 import { graphsWithin } from '../ir/traversal.js';
 import { nameMatcher } from '../layers/name-patterns.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../method.js';
@@ -29,6 +29,10 @@ export interface TrainingTask {
   readonly defaults: TrainingDefaults;
   /** What the student follows; absent to learn from labels alone. */
   readonly teacher?: Model;
+  /** Names of constants that are trained whatever reads them. */
+  readonly alsoTrained?: ReadonlySet<string>;
+  /** Nodes that hand their gradient on as they get it: rounding. */
+  readonly passThrough?: (node: Node) => boolean;
 }
 
 /** Throws EngineError `recipe_invalid`, `dataset_invalid` or `model_unsupported`; `model` is whole until the weights are written. */
@@ -116,8 +120,17 @@ async function prepare(
   const shapes = teacherModel && (await teacherShapes(context.runtime, teacherModel, feeds));
   const { objective, inputs } = objectiveOf(terms, shapes);
   const batchStatistics = options.batch_normalization !== 'fixed';
-  const trainable = await trainableModel({ model, feeds, context, batchStatistics });
-  const graph = await trainingGraph({ trainable, feeds, objective, isTrained: trainedBy(options), runtime: context.runtime });
+  const passThrough = task.passThrough ? { passThrough: task.passThrough } : {};
+  const also = task.alsoTrained ? { alsoTrained: task.alsoTrained } : {};
+  const trainable = await trainableModel({ model, feeds, context, batchStatistics, ...also });
+  const graph = await trainingGraph({
+    trainable,
+    feeds,
+    objective,
+    isTrained: trainedBy(options),
+    ...passThrough,
+    runtime: context.runtime,
+  });
   const seed = options.seed ?? 0;
   const augmentation = options.augmentation && options.augmentation.length > 0 ? createAugmentation(options.augmentation, seed) : undefined;
   const teacher =
