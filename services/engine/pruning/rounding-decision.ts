@@ -64,7 +64,9 @@ const TIE = 1.02;
 function decided(tried: readonly WidthTrial[], asked: PruningBudget): RoundingDecision {
   const usable = tried.filter(({ timing }) => !isSlower(timing));
   const within = usable.filter((trial) => isWithin(trial, asked));
-  const least = Math.min(...within.map(({ cost }) => cost));
+  // Any width at all costs least and is rarely fast: multiples are compared with each other.
+  const multiples = within.filter(({ roundTo }) => roundTo > 1);
+  const least = Math.min(...(multiples.length > 0 ? multiples : within).map(({ cost }) => cost));
   const worthwhile = within.filter(({ cost }) => cost <= COST_RATIO_MAX * least);
   const fastest = Math.min(...worthwhile.map(({ timing }) => timing?.after ?? 0));
   const [best] = worthwhile.filter(({ timing }) => (timing?.after ?? 0) <= TIE * fastest).sort((a, b) => a.cost - b.cost);
