@@ -68,13 +68,13 @@ interface GateGradients {
  * with linear_before_reset dv = dh~ r, dr = dh~ v r (1 - r), dh_prev = dh z + (dz, dr, dv) R: all of them dh times what is known.
  */
 function beforeResetLoop(direction: Parts, gates: Gates, slopes: { z: Value; candidate: Value }): GateGradients {
-  const { write, batch, hidden, r, dy, dLast, backwards } = direction;
+  const { write, steps, batch, hidden, r, dy, dLast, backwards } = direction;
   const mul = (left: Value, right: Value): Value => write.node('Mul', [left, right]);
   const resetSlope = mul(mul(slopes.candidate, gates.recurrent as Value), mul(gates.r, complement(write, gates.r)));
   const stateSlope = mul(slopes.candidate, gates.r);
   const all = write.node('Concat', [slopes.z, resetSlope, stateSlope], { axis: attributeOf.int(2) });
   const loop = {
-    ...{ states: [dLast], batch, hidden, fromEnd: !backwards },
+    ...{ states: [dLast], steps, batch, hidden, fromEnd: !backwards },
     sequences: [dy, all, gates.z],
     widths: [hidden, GATES * hidden, hidden],
   };
@@ -95,12 +95,12 @@ function beforeResetLoop(direction: Parts, gates: Gates, slopes: { z: Value; can
 
 /** Without: d(r H') = dh~ R_h, dr = d(r H') H' r (1 - r), dh_prev = dh z + d(r H') r + (dz, dr) R_zr. */
 function afterResetLoop(direction: Parts, gates: Gates, slopes: { z: Value; candidate: Value }): GateGradients {
-  const { write, batch, hidden, r, dy, dLast, previous, backwards } = direction;
+  const { write, steps, batch, hidden, r, dy, dLast, previous, backwards } = direction;
   const mul = (left: Value, right: Value): Value => write.node('Mul', [left, right]);
   const resetSlope = mul(previous, mul(gates.r, complement(write, gates.r)));
   const [upper, lower] = write.nodes('Split', [r, write.ints([2 * hidden, hidden])], { axis: attributeOf.int(0) }, 2) as [Value, Value];
   const loop = {
-    ...{ states: [dLast], batch, hidden, fromEnd: !backwards },
+    ...{ states: [dLast], steps, batch, hidden, fromEnd: !backwards },
     sequences: [dy, slopes.z, slopes.candidate, resetSlope, gates.r, gates.z],
     widths: Array.from({ length: 6 }, () => hidden),
   };

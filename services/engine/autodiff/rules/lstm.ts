@@ -22,9 +22,15 @@ function lstmDirection(direction: Direction): DirectionGradients {
   const gates = gateValues(direction, joined);
   const slopes = gateSlopes(direction, gates);
   const loop = {
-    ...{ states: [dLast, dLastCell], batch, hidden, fromEnd: !backwards },
+<<<<<<< ours
+    ...states: [dLast, dLastCell], batch, hidden, fromEnd: !backwards ,
     sequences: [dy, slopes.cell, slopes.i, slopes.o, slopes.f, slopes.g, gates.f],
-    widths: Array.from({ length: 7 }, () => hidden),
+    widths: Array.from(length: 7 , () => hidden),
+=======
+    ...states: [dLast, dLastCell], steps, batch, hidden, fromEnd: !backwards ,
+    sequences: [dy, throughCell, slopes, gates.f],
+    widths: [hidden, hidden, GATES * hidden, hidden],
+>>>>>>> theirs
   };
   const { states, kept } = loopOverTime(write, loop, (inner, [dhNext, dcNext], parts) => {
     const [dyNow, cell, i, o, f, g, kept] = parts as [Value, Value, Value, Value, Value, Value, Value];
@@ -71,8 +77,8 @@ function gateValues({ write, steps, batch, hidden, w, r, wb, rb }: Direction, jo
 }
 
 /** f_t c_{t-1} of each step, [T, B, H]: the one thing that needs a loop forward. */
-function keptCells({ write, batch, hidden, firstCell, backwards }: Direction, f: Value, entering: Value): Value {
-  const loop = { states: [firstCell], batch, hidden, fromEnd: backwards, sequences: [f, entering], widths: [hidden, hidden] };
+function keptCells({ write, steps, batch, hidden, firstCell, backwards }: Direction, f: Value, entering: Value): Value {
+  const loop = { states: [firstCell], steps, batch, hidden, fromEnd: backwards, sequences: [f, entering], widths: [hidden, hidden] };
   const { kept } = loopOverTime(write, loop, (inner, [cell], [fNow, enteringNow]) => {
     const keptCell = inner.node('Mul', [fNow as Value, cell as Value]);
     return { states: [inner.node('Add', [keptCell, enteringNow as Value])], kept: [keptCell] };

@@ -11,7 +11,7 @@ import { columnSums } from '../sums.js';
 function rnnDirection({ write, steps, batch, hidden, x, r, y, previous, dy, dLast, backwards }: Direction): DirectionGradients {
   const slope = write.node('Sub', [write.float(1), write.node('Mul', [y, y])]);
   const loop = {
-    ...{ states: [dLast], batch, hidden, fromEnd: !backwards },
+    ...{ states: [dLast], steps, batch, hidden, fromEnd: !backwards },
     sequences: [dy, slope],
     widths: [hidden, hidden],
   };
