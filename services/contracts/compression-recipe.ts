@@ -361,7 +361,7 @@ const structuredPruning = Type.Object(
         ],
         {
           description:
-            "How channels are compared. 'reconstruction' (default with samples): by the error that stays in the layers that read them once their other inputs make good what they can; 'l2' (default without samples) and 'l1': by the size of the weights; 'bn-scale', 'lamp' and 'fpgm': from the weights, too; 'activation-mean', 'apoz' and 'activation-std': from the values on samples; 'taylor', 'fisher' and 'obs': from gradients, which nothing computes yet; 'random': a baseline.",
+            "How channels are compared. 'reconstruction' (default with samples): by the error that stays in the layers that read them once their other inputs make good what they can; 'l2' (default without samples) and 'l1': by the size of the weights; 'bn-scale', 'lamp' and 'fpgm': from the weights, too; 'activation-mean', 'apoz' and 'activation-std': from the values on samples; 'taylor', 'fisher' and 'obs': from gradients of the loss by labels, or by the model's own answers without; 'random': a baseline.",
         },
       ),
     ),

@@ -160,6 +160,19 @@ export interface AccuracyJudge {
   drop(candidate: Model): Promise<number>;
 }
 
+export interface GradientRequest {
+  readonly model: Model;
+  /** Names of float32 initializers of the main graph. */
+  readonly constants: readonly string[];
+  readonly samples: RunSource;
+  /** Samples whose mean loss one gradient is of: 1 for gradients of single samples. */
+  readonly batch: number;
+  readonly context: MethodContext;
+}
+
+/** dL/dw by constant, one map per batch, elements in the order of the constant. The loss is the source's own business. */
+export type GradientSource = (request: GradientRequest) => AsyncIterable<ReadonlyMap<string, Float32Array>>;
+
 export interface ResultCache {
   /** undefined when nothing is kept under this key. */
   get(key: string): Promise<string | undefined>;
@@ -184,6 +197,8 @@ export interface MethodContext {
   readonly sample?: ReadonlyMap<string, Tensor>;
   /** Of the processor that the job runs on, where it is known. */
   readonly isa?: InstructionSet;
+  /** For criteria that ask what the loss says. */
+  readonly gradients?: GradientSource;
   /** The model of the job as it came in: the teacher of what is made of it. */
   readonly source?: Model;
   /** A teacher that the job brings. */

@@ -11,6 +11,7 @@ import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
 import { describeCpu } from '../runtime/cpu.js';
 import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
+import { lossGradients } from '../training/index.js';
 import { accuracyJudge } from './accuracy-judge.js';
 import { openCalibrationCache } from './calibration-cache.js';
 import { compressedBytes } from './compressed-size.js';
@@ -204,6 +205,7 @@ async function applySteps(
     ...(request.latencyCache ? { latencyCache: openLatencyCache(request.latencyCache, runtime) } : {}),
     sample: samples.first,
     source: decodeModelFile(request.modelPath),
+    gradients: lossGradients,
     ...(request.teacherPath === undefined ? {} : { teacher: decodeModelFile(request.teacherPath) }),
     ...(request.checkpoints === undefined ? {} : { checkpoints: request.checkpoints }),
     ...(request.checkpointEveryMs === undefined ? {} : { checkpointEveryMs: request.checkpointEveryMs }),

@@ -23,8 +23,8 @@ export async function studyModel(model: Model, options: StructuredPruningOptions
   const { feeds, shapes } = await shapesOnSample(model, context);
   const structure = analyzeStructure(model, shapes, { states: carriedStates(model, context) });
   const chosen = chosenGroups(structure, options);
-  const { calibration: samples } = context;
-  const request = { model, groups: chosen.groups, options, ...(samples ? { samples } : {}) };
+  const { calibration: samples, gradients } = context;
+  const request = { model, groups: chosen.groups, options, ...(samples ? { samples } : {}), ...(gradients ? { gradients } : {}) };
   const { orders: ranked, unranked } = await removalOrders(request, context);
   const { orders, refuted } = await verifyOrders({ model, structure, feeds, orders: ranked }, context);
   const sizes = new ValueSizes(

@@ -1,14 +1,5 @@
 /** Weights that are trained as they will be rounded: a float behind each code, and one scale per output channel. */
-import {
-  float32Tensor,
-  float32Values,
-  type Graph,
-  GraphWriter,
-  type Model,
-  NameAuthority,
-  type Node,
-  type Value,
-} from '../ir/index.js';
+import { float32Tensor, float32Values, type Graph, GraphWriter, type Model, NameAuthority, type Node, type Value } from '../ir/index.js';
 import { type ChannelLayout, channelDepth, fromRows, scaleDims, toRows } from '../layers/channel-layout.js';
 
 /** A weight with the codes that training starts from. */

@@ -6,6 +6,7 @@ import type { MethodContext, MethodOutcome } from '../method.js';
 import type { TrainingOptions } from './options.js';
 import { trainModel } from './train-model.js';
 
+export { lossGradients } from './loss-gradients.js';
 export type { TrainingOptions } from './options.js';
 export { trainModel } from './train-model.js';
 

@@ -1,22 +1,12 @@
 /** Gradients of a loss by the weights of a model, batch by batch: what criteria of pruning ask for. */
 import { float32Tensor, float32Values, type Model, type Tensor } from '../ir/index.js';
-import type { MethodContext, RunSource, SampleRun } from '../method.js';
+import type { GradientRequest, SampleRun } from '../method.js';
 import { automaticLosses } from './automatic-losses.js';
 import { type LossTerm, type ObjectiveInputs, objectiveOf } from './objective.js';
 import { targetValues } from './targets.js';
 import { trainableModel } from './trainable-model.js';
 import { trainingGraph } from './training-graph.js';
 import { TrainingSession } from './training-session.js';
-
-export interface LossGradientRequest {
-  readonly model: Model;
-  /** Names of float32 initializers. */
-  readonly constants: readonly string[];
-  readonly samples: RunSource;
-  /** Samples whose mean loss one gradient is of. */
-  readonly batch: number;
-  readonly context: MethodContext;
-}
 
 interface Prepared {
   readonly session: TrainingSession;
@@ -29,7 +19,7 @@ interface Prepared {
  * them: its most likely class, or, for values, half the mean square of the outputs, whose gradient is how much they move.
  * A last batch that is smaller than the others is left out. Throws what preparing and differentiating the model throw.
  */
-export async function* lossGradients(request: LossGradientRequest): AsyncGenerator<ReadonlyMap<string, Float32Array>> {
+export async function* lossGradients(request: GradientRequest): AsyncGenerator<ReadonlyMap<string, Float32Array>> {
   let prepared: Prepared | undefined;
   try {
     for await (const run of request.samples.runs(request.batch)) {
@@ -47,7 +37,7 @@ export async function* lossGradients(request: LossGradientRequest): AsyncGenerat
   }
 }
 
-async function prepare({ model, constants, context }: LossGradientRequest, run: SampleRun): Promise<Prepared> {
+async function prepare({ model, constants, context }: GradientRequest, run: SampleRun): Promise<Prepared> {
   const wanted = new Set(constants);
   const labelled = run.labels ? { labels: run.labels } : {};
   const [chosen] = automaticLosses({ model, hasTeacher: false, ...labelled });

@@ -1,9 +1,8 @@
 /** What the loss says about units: derivatives with respect to a gate on each, from the gradients of the weights that read it. */
 import { float32Tensor, type Model, type Tensor } from '../../ir/index.js';
 import type { WeightStore } from '../../layers/weight-store.js';
-import type { MethodContext, RunSource } from '../../method.js';
+import type { GradientSource, MethodContext, RunSource } from '../../method.js';
 import { inverseOfPositive } from '../../normal-equations/linear-algebra.js';
-import type { GradientSource } from '../gradient-source.js';
 import type { Member, PruningGroup } from '../structure/pruning-structure.js';
 import { memberWeights } from './member-weights.js';
 import type { GradientCriterion } from './options.js';
@@ -36,7 +35,7 @@ export async function gateScores(request: GateRequest, context: MethodContext): 
   const constants = [...new Set(readings.flatMap((reading) => reading.map(({ constant }) => constant)))];
   const sums = groups.map(({ units }) => new GateSums(units.length, criterion));
   const batch = criterion === 'taylor' ? TAYLOR_BATCH : 1;
-  for await (const gradients of source.gradients({ model, constants, samples, batch, context })) {
+  for await (const gradients of source({ model, constants, samples, batch, context })) {
     context.signal.throwIfAborted();
     for (const [at, sum] of sums.entries()) sum.add(derivatives(readings[at] ?? [], gradients, sum.units));
   }

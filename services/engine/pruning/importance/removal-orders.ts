@@ -2,8 +2,7 @@
 import { EngineError } from '../../engine-errors.js';
 import type { Model } from '../../ir/index.js';
 import { WeightStore } from '../../layers/weight-store.js';
-import type { MethodContext, RunSource } from '../../method.js';
-import type { GradientSource } from '../gradient-source.js';
+import type { GradientSource, MethodContext, RunSource } from '../../method.js';
 import { consumerParts } from '../reconstruction/consumer-parts.js';
 import { greedyOrders } from '../reconstruction/greedy-orders.js';
 import type { PruningGroup } from '../structure/pruning-structure.js';
@@ -83,7 +82,7 @@ function gradientGroups(
   if (!gradients)
     throw new EngineError(
       'recipe_invalid',
-      `The criterion '${criterion}' needs gradients, and nothing here computes them yet: use 'reconstruction' with a data set (--data, or data.calibration_id), or 'l2' without.`,
+      `The criterion '${criterion}' needs gradients, and nothing here computes them: use 'reconstruction' with a data set (--data, or data.calibration_id), or 'l2' without.`,
     );
   const store = new WeightStore(model);
   return gateScores({ model, store, groups, samples: needed(samples, criterion), source: gradients, criterion }, context);

@@ -1,7 +1,7 @@
 /** Criteria that look at samples and gradients, and the order over all groups, against their formulas. */
 import { afterAll, describe, expect, it } from 'vitest';
 import { attributeOf, float32Values, type Model } from '../../../../../services/engine/ir/index.js';
-import type { GradientSource } from '../../../../../services/engine/pruning/gradient-source.js';
+import type { GradientSource } from '../../../../../services/engine/method.js';
 import type { Criterion } from '../../../../../services/engine/pruning/importance/options.js';
 import { rankUnits } from '../../../../../services/engine/pruning/importance/rank-units.js';
 import type { RemovalOrder } from '../../../../../services/engine/pruning/importance/removal-order.js';
@@ -88,13 +88,11 @@ describe('criteria of gradients', () => {
     [0.5, 1, -0.5, 2, 0.2],
   ];
   const asked: number[] = [];
-  const source: GradientSource = {
-    async *gradients({ constants, batch }) {
-      asked.push(batch);
-      expect(constants).toEqual(['second']);
-      const second = float32Values(weights.second);
-      for (const gate of gates) yield new Map([['second', second.map((weight, at) => (gate[at % units] ?? 0) / (2 * weight))]]);
-    },
+  const source: GradientSource = async function* ({ constants, batch }) {
+    asked.push(batch);
+    expect(constants).toEqual(['second']);
+    const second = float32Values(weights.second);
+    for (const gate of gates) yield new Map([['second', second.map((weight, at) => (gate[at % units] ?? 0) / (2 * weight))]]);
   };
   const squares = gates.map((gate) => gate.map((value) => value ** 2 / 2));
   const column = (rows: readonly number[][], unit: number): number[] => rows.map((row) => row[unit] ?? 0);
@@ -111,12 +109,10 @@ describe('criteria of gradients', () => {
   });
 
   it('obs spares what others make good: of two gates that always move together each is worth less than by fisher', async () => {
-    const twins: GradientSource = {
-      async *gradients() {
-        const second = float32Values(weights.second);
-        for (const [a = 0, b = 0, c = 0] of gates)
-          yield new Map([['second', second.map((weight, at) => ([a, a, b, c, 1][at % units] ?? 0) / (2 * weight))]]);
-      },
+    const twins: GradientSource = async function* () {
+      const second = float32Values(weights.second);
+      for (const [a = 0, b = 0, c = 0] of gates)
+        yield new Map([['second', second.map((weight, at) => ([a, a, b, c, 1][at % units] ?? 0) / (2 * weight))]]);
     };
     const [fisher, obs] = [await orderOf('fisher', twins), await orderOf('obs', twins)];
     const score = (order: RemovalOrder, unit: number): number =>
