@@ -18,6 +18,8 @@ export interface JobWish {
   readonly model?: Readonly<Record<string, unknown>>;
   /** A real model, for the real engine. */
   readonly modelBytes?: Uint8Array;
+  /** A second model that the first one learns from. */
+  readonly teacherBytes?: Uint8Array;
   readonly recipe?: object;
   readonly timeoutSeconds?: number;
   readonly deadlineAt?: Date;
@@ -27,6 +29,7 @@ export interface JobWish {
   readonly calibrationBytes?: Uint8Array;
   /** The model is deleted before the job is looked at. */
   readonly modelDeleted?: boolean;
+  readonly teacherDeleted?: boolean;
   /** Nothing tells the queue of this job. */
   readonly entryLost?: boolean;
 }
@@ -93,6 +96,8 @@ export class JobWorld {
     const journal = path.join(this.config.dataDir, `${id}.journal`);
     const model = await this.storeModel(tenantId, wish.modelBytes ?? JSON.stringify({ name: id, journal, ...wish.model }));
     if (wish.modelDeleted) await this.database.db.model.update({ where: { id: model }, data: { deletedAt: new Date() } });
+    const teacher = wish.teacherBytes ? await this.storeModel(tenantId, wish.teacherBytes) : null;
+    if (wish.teacherDeleted && teacher) await this.database.db.model.update({ where: { id: teacher }, data: { deletedAt: new Date() } });
     const calibrationId = wish.calibrationBytes ? await this.storeDataset(tenantId, wish.calibrationBytes) : null;
     await this.database.transaction(async (tx) => {
       const job = await tx.job.create({
@@ -101,6 +106,7 @@ export class JobWorld {
           tenantId,
           state: 'queued',
           modelId: model,
+          teacherModelId: teacher,
           calibrationId,
           recipe: wish.recipe ?? { steps: [{ method: 'clean-up' }] },
           recipeSha256: '0'.repeat(64),

@@ -7,8 +7,10 @@ export const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([
 export const strict = { additionalProperties: false } as const;
 
 /** An id in a request; the pattern is loose, so that a wrong id is a 404 and not a lesson in our alphabet. */
-export const idOf = (resource: Resource) =>
-  Type.String({ minLength: 1, maxLength: 64, description: `Begins with ${resourcePrefixes[resource]}_.` });
+export const idOf = (resource: Resource, meaning?: string) => {
+  const form = `Begins with ${resourcePrefixes[resource]}_.`;
+  return Type.String({ minLength: 1, maxLength: 64, description: meaning === undefined ? form : `${meaning} ${form}` });
+};
 
 export const idParams = (resource: Resource) => Type.Object({ id: idOf(resource) });
 

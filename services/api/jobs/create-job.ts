@@ -1,6 +1,6 @@
 /** POST /v1/jobs: model and recipe in; job row, first event and outbox row in one transaction -> 202. */
 import Type from 'typebox';
-import { AppError, type CompressionRecipe, type FieldError, methods } from '#contracts';
+import { AppError, type CompressionRecipe, type FieldError, methods, needsGivenTeacher } from '#contracts';
 import type { ApiDeps } from '../deps.js';
 import { problemResponses } from '../http/problem.js';
 import type { Api } from '../http/typed-app.js';
@@ -70,25 +70,38 @@ export function createJob(app: Api, deps: CreateJobDeps): void {
 
 /** @throws AppError(not_found) that points at each id which does not exist */
 async function checkReferences({ models, datasets }: CreateJobDeps, tenantId: string, body: JobRequest) {
-  const ids: [string, string][] = [
-    ['/data/calibration_id', body.data?.calibration_id ?? ''],
-    ['/data/evaluation_id', body.data?.evaluation_id ?? ''],
-  ];
   const errors: FieldError[] = [];
-  const model = await models.find(tenantId, body.model_id);
-  if (model === null) errors.push({ pointer: '/model_id', code: 'not_found', detail: `No model has id ${body.model_id}.` });
-  for (const [pointer, id] of ids) {
-    if (id !== '' && (await datasets.find(tenantId, id)) === null) {
-      errors.push({ pointer, code: 'not_found', detail: `No data set has id ${id}.` });
-    }
-  }
-  if (model === null || errors.length > 0) {
-    throw new AppError('not_found', 'The model or a data set of this job does not exist.', { errors });
-  }
+  const found = async <Row>(pointer: string, kind: string, { find, id }: Reference<Row>): Promise<Row | null> => {
+    const row = id === undefined ? null : await find(tenantId, id);
+    if (id !== undefined && row === null) errors.push({ pointer, code: 'not_found', detail: `No ${kind} has id ${id}.` });
+    return row;
+  };
+  const model = await found('/model_id', 'model', { find: models.find, id: body.model_id });
+  await found('/teacher_model_id', 'model', { find: models.find, id: body.teacher_model_id });
+  await found('/data/calibration_id', 'data set', { find: datasets.find, id: body.data?.calibration_id });
+  await found('/data/evaluation_id', 'data set', { find: datasets.find, id: body.data?.evaluation_id });
+  if (model === null || errors.length > 0) throw new AppError('not_found', 'A model or a data set of this job does not exist.', { errors });
   return model;
 }
 
-/** A method that needs data, or a gate that needs labels, without any: refused now rather than in the job. */
+interface Reference<Row> {
+  readonly find: (tenantId: string, id: string) => Promise<Row | null>;
+  readonly id: string | undefined;
+}
+
+/** What a recipe and the rest of the request say of a teacher must agree. */
+function teacherErrors({ steps }: CompressionRecipe, { teacher_model_id: teacher }: JobRequest): FieldError[] {
+  const index = steps.findIndex(needsGivenTeacher);
+  if (index >= 0 && teacher === undefined) {
+    const detail = 'This step learns from a given teacher: name the model as teacher_model_id.';
+    return [{ pointer: `/recipe/steps/${index}/teacher`, code: 'needs_teacher', detail }];
+  }
+  if (index >= 0 || teacher === undefined) return [];
+  const detail = 'No step of the recipe learns from it: {"method": "distill", "teacher": "given"} does.';
+  return [{ pointer: '/teacher_model_id', code: 'unused_teacher', detail }];
+}
+
+/** A method that needs data or a teacher, or a gate that needs labels, without any: refused now rather than in the job. */
 function checkNeeds(recipe: CompressionRecipe, body: JobRequest): void {
   const errors: FieldError[] = [];
   recipe.steps.forEach(({ method }, index) => {
@@ -105,6 +118,8 @@ function checkNeeds(recipe: CompressionRecipe, body: JobRequest): void {
     });
   }
   if (errors.length > 0) throw new AppError('recipe_invalid', 'The recipe needs data that the request does not name.', { errors });
+  const teacher = teacherErrors(recipe, body);
+  if (teacher.length > 0) throw new AppError('recipe_invalid', 'The recipe and the teacher do not belong together.', { errors: teacher });
 }
 
 function warningsOf(body: JobRequest): string[] {

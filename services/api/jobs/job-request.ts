@@ -11,6 +11,9 @@ export const JobRequest = Type.Object(
   {
     model_id: idOf('model'),
     recipe: Type.Union([Type.Enum(presetNames, { description: 'The name of a preset.' }), CompressionRecipe]),
+    teacher_model_id: Type.Optional(
+      idOf('model', 'Another model of yours, that a step with "method": "distill" and "teacher": "given" learns from.'),
+    ),
     data: Type.Optional(
       Type.Object(
         {
@@ -53,6 +56,7 @@ export function newJobOf(request: JobRequest, { requestId, traceparent }: Reques
   return {
     id: newId('job', createdAt.getTime()),
     modelId: request.model_id,
+    teacherModelId: request.teacher_model_id ?? null,
     calibrationId: request.data?.calibration_id ?? null,
     evaluationId: request.data?.evaluation_id ?? null,
     recipe,

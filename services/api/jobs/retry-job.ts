@@ -32,6 +32,7 @@ function repeat(earlier: JobRecord, origin: { readonly requestId: string; readon
     ...origin,
     id: newId('job', createdAt.getTime()),
     modelId: earlier.modelId,
+    teacherModelId: earlier.teacherModelId,
     calibrationId: earlier.calibrationId,
     evaluationId: earlier.evaluationId,
     recipe: earlier.recipe as object,

@@ -8,6 +8,8 @@ import { recordWebhookEvent } from './webhook-event-repository.js';
 export interface NewJob {
   readonly id: string;
   readonly modelId: string;
+  /** A second model, that the first one learns from. */
+  readonly teacherModelId: string | null;
   readonly calibrationId: string | null;
   readonly evaluationId: string | null;
   /** A CompressionRecipe. */
@@ -52,7 +54,7 @@ export function newJobRow(tenantId: string, job: NewJob): Job {
   };
 }
 
-/** 'missing': the model or a data set is not there (any more). 'subscribed': see `unlessSubscribed`. Then nothing was written. */
+/** 'missing': a model or a data set is not there (any more). 'subscribed': see `unlessSubscribed`. Then nothing was written. */
 export type InsertJobOutcome = 'created' | 'missing' | 'subscribed';
 
 /**
@@ -65,6 +67,7 @@ export async function insertJob(
   { unlessSubscribed = false, ...job }: NewJob & { readonly unlessSubscribed?: boolean },
 ): Promise<InsertJobOutcome> {
   const entry = compressionRunEntry({ tenantId, id: job.id, leaseEpoch: 0, priority: job.priority });
+  const modelIds = [...new Set([job.modelId, job.teacherModelId].filter((id) => id !== null))];
   const datasetIds = [...new Set([job.calibrationId, job.evaluationId].filter((id) => id !== null))];
   // FOR SHARE orders this against the deletion of a model or data set. One round trip for everything a job begins with.
   const [row] = await db.$queryRaw<{ created: boolean; subscribed: boolean }[]>`
@@ -72,18 +75,18 @@ export async function insertJob(
       SELECT EXISTS (SELECT FROM webhook_endpoint WHERE tenant_id = ${tenantId} AND enabled AND deleted_at IS NULL
                      AND events && ARRAY['job.queued', '*']) AS subscribed
     ), source AS (
-      SELECT id FROM model WHERE tenant_id = ${tenantId} AND id = ${job.modelId} AND deleted_at IS NULL FOR SHARE
+      SELECT id FROM model WHERE tenant_id = ${tenantId} AND id = ANY(${modelIds}::text[]) AND deleted_at IS NULL ORDER BY id FOR SHARE
     ), data AS (
       SELECT id FROM dataset WHERE tenant_id = ${tenantId} AND id = ANY(${datasetIds}::text[]) AND deleted_at IS NULL FOR SHARE
     ), created AS (
-      INSERT INTO job (id, tenant_id, state, model_id, calibration_id, evaluation_id, recipe, recipe_sha256, priority, timeout_seconds,
+      INSERT INTO job (id, tenant_id, state, model_id, teacher_model_id, calibration_id, evaluation_id, recipe, recipe_sha256, priority, timeout_seconds,
                        deadline_at, metadata, webhook_url, retried_from_id, request_id, traceparent, event_sequence, created_at, queued_at)
-      SELECT ${job.id}, ${tenantId}, 'queued', source.id, ${job.calibrationId}, ${job.evaluationId}, ${JSON.stringify(job.recipe)}::jsonb,
+      SELECT ${job.id}, ${tenantId}, 'queued', ${job.modelId}, ${job.teacherModelId}, ${job.calibrationId}, ${job.evaluationId}, ${JSON.stringify(job.recipe)}::jsonb,
              ${job.recipeSha256}, ${job.priority}::int, ${job.timeoutSeconds}::int, ${job.deadlineAt}::timestamptz,
              ${JSON.stringify(job.metadata)}::jsonb, ${job.webhookUrl}, ${job.retriedFromId}, ${job.requestId}, ${job.traceparent}, 1,
              ${job.createdAt}::timestamptz, ${job.createdAt}::timestamptz
-      FROM source, listener
-      WHERE (SELECT count(*) FROM data) = ${datasetIds.length}::int AND NOT (subscribed AND ${unlessSubscribed})
+      FROM listener
+      WHERE (SELECT count(*) FROM source) = ${modelIds.length}::int AND (SELECT count(*) FROM data) = ${datasetIds.length}::int AND NOT (subscribed AND ${unlessSubscribed})
       RETURNING id
     ), event AS (
       INSERT INTO job_event (tenant_id, job_id, sequence, type, data)

@@ -33,6 +33,7 @@ export interface StoredDataset {
 /** What a job works on; null for what was deleted since. */
 export interface JobInputs {
   readonly modelFiles: readonly StoredFile[] | null;
+  readonly teacherFiles: readonly StoredFile[] | null;
   readonly calibration: StoredDataset | null;
   readonly evaluation: StoredDataset | null;
 }
@@ -100,9 +101,9 @@ export function jobLeaseRepository(database: Database, { workerId, leaseMs }: Jo
       }),
 
     inputs: async ({ tenantId, job }) => {
-      const model = await database.db.model.findFirst({ where: { tenantId, id: job.modelId, deletedAt: null }, select: { files: true } });
       return {
-        modelFiles: model === null ? null : (model.files as unknown as StoredFile[]),
+        modelFiles: await findModelFiles(database.db, tenantId, job.modelId),
+        teacherFiles: await findModelFiles(database.db, tenantId, job.teacherModelId),
         calibration: await findDataset(database.db, tenantId, job.calibrationId),
         evaluation: await findDataset(database.db, tenantId, job.evaluationId),
       };
@@ -131,6 +132,12 @@ export function jobLeaseRepository(database: Database, { workerId, leaseMs }: Jo
     finish: (lease, ending) => database.transaction((tx) => finishLeased(tx, lease, ending)),
     requeue: (lease, requeue) => database.transaction((tx) => requeueLeased(tx, lease, requeue)),
   };
+}
+
+async function findModelFiles(db: Db, tenantId: string, id: string | null): Promise<StoredFile[] | null> {
+  if (id === null) return null;
+  const row = await db.model.findFirst({ where: { tenantId, id, deletedAt: null }, select: { files: true } });
+  return row === null ? null : (row.files as unknown as StoredFile[]);
 }
 
 async function findDataset(db: Db, tenantId: string, id: string | null): Promise<StoredDataset | null> {

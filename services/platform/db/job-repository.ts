@@ -47,7 +47,7 @@ export interface JobRepository {
   revisions(tenantId: string, ids: readonly string[]): Promise<readonly JobRevision[]>;
 }
 
-const missing = () => new AppError('not_found', 'The model or a data set of this job does not exist.');
+const missing = () => new AppError('not_found', 'A model or a data set of this job does not exist.');
 const withState = (job: Job) => job as JobRecord;
 
 export function jobRepository(database: Database): JobRepository {

@@ -40,7 +40,7 @@ export interface ModelRepository {
   create(tenantId: string, model: NewModel, ensureBytes: () => Promise<void>): Promise<{ model: ModelRecord; created: boolean }>;
   find(tenantId: string, id: string): Promise<ModelRecord | null>;
   list(tenantId: string, page: PageRequest): Promise<Page<ModelRecord>>;
-  /** 'in_use' while a job that has not ended names it. */
+  /** 'in_use' while a job that has not ended names it, as its model or as its teacher. */
   remove(tenantId: string, id: string): Promise<ModelRemoval>;
 }
 
@@ -90,8 +90,8 @@ export function modelRepository(database: Database): ModelRepository {
         await tx.$executeRaw`SELECT FROM model WHERE tenant_id = ${tenantId} AND id = ${id} FOR UPDATE`;
         const row = await tx.model.findFirst({ where: { tenantId, id, deletedAt: null } });
         if (row === null) return { outcome: 'not_found' as const };
-        const state = { in: ['queued', 'running', 'canceling'] };
-        if ((await tx.job.count({ where: { tenantId, modelId: id, state } })) > 0) return { outcome: 'in_use' as const };
+        const users = { OR: [{ modelId: id }, { teacherModelId: id }], state: { in: ['queued', 'running', 'canceling'] } };
+        if ((await tx.job.count({ where: { tenantId, ...users } })) > 0) return { outcome: 'in_use' as const };
         await tx.model.update({ where: { id }, data: { deletedAt: new Date() } });
         return { outcome: 'removed' as const, model: toRecord(row) };
       }),

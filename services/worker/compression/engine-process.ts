@@ -27,6 +27,7 @@ async function runJob(job: RunMessage, signal: AbortSignal): Promise<ChildMessag
     const result = await compress({
       modelPath: job.modelPath,
       plan: planFromRecipe(job.recipe),
+      ...(job.teacherPath === null ? {} : { teacherPath: job.teacherPath }),
       ...(job.calibrationPath === null ? {} : { calibration: job.calibrationPath }),
       ...(job.evaluationPath === null ? {} : { evaluation: job.evaluationPath }),
       outDir: job.outDir,

@@ -8,6 +8,8 @@ export interface RunMessage {
   readonly modelPath: string;
   /** A CompressionRecipe as it came in; the child makes the plan of it. */
   readonly recipe: unknown;
+  /** A model that the method distill learns from. */
+  readonly teacherPath: string | null;
   readonly calibrationPath: string | null;
   readonly evaluationPath: string | null;
   /** Empty folder for the artifact and its report. */

@@ -1,7 +1,7 @@
-/** Before the engine runs: the model with its external data and the data sets, as files in the scratch folder of this attempt. */
+/** Before the engine runs: the model (and its teacher) with external data and the data sets, as files in the scratch folder of this attempt. */
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import type { ClaimedJob, JobInputs, StoredDataset } from '#platform/db';
+import type { ClaimedJob, JobInputs, StoredDataset, StoredFile } from '#platform/db';
 
 /** The part of the blob store that jobs read from. */
 export interface InputBlobs {
@@ -11,6 +11,7 @@ export interface InputBlobs {
 
 export interface InputPaths {
   readonly modelPath: string;
+  readonly teacherPath: string | null;
   readonly calibrationPath: string | null;
   readonly evaluationPath: string | null;
 }
@@ -29,21 +30,12 @@ export async function materialiseInputs(
   const { inputs, folder } = options;
   const { tenantId, job } = claimed;
   if (inputs.modelFiles === null) throw new InputMissingError('The model of this job was deleted.');
+  if (job.teacherModelId !== null && inputs.teacherFiles === null) throw new InputMissingError('The teacher of this job was deleted.');
   if (job.calibrationId !== null && inputs.calibration === null) throw new InputMissingError('The calibration data set was deleted.');
   if (job.evaluationId !== null && inputs.evaluation === null) throw new InputMissingError('The evaluation data set was deleted.');
 
-  const modelFolder = path.join(folder, 'model');
-  let modelPath: string | undefined;
-  for (const file of inputs.modelFiles) {
-    const target = path.resolve(modelFolder, file.path);
-    // Checked when the model came in; a row that says otherwise now is not followed.
-    if (!target.startsWith(`${modelFolder}${path.sep}`)) throw new Error(`The path ${file.path} leads out of the model's folder`);
-    await mkdir(path.dirname(target), { recursive: true });
-    await blobs.materialise(tenantId, file.sha256, target);
-    if (file.role === 'model') modelPath = target;
-  }
-  if (modelPath === undefined) throw new Error('The model has no file with the role "model"');
-
+  const modelAt = (name: string, files: readonly StoredFile[]) =>
+    materialiseModel(blobs, { tenantId, files, folder: path.join(folder, name) });
   const datasetAt = async (name: string, dataset: StoredDataset | null) => {
     if (dataset === null) return null;
     const target = path.join(folder, `${name}.${dataset.format}`);
@@ -51,8 +43,27 @@ export async function materialiseInputs(
     return target;
   };
   return {
-    modelPath,
+    modelPath: await modelAt('model', inputs.modelFiles),
+    teacherPath: inputs.teacherFiles === null ? null : await modelAt('teacher', inputs.teacherFiles),
     calibrationPath: await datasetAt('calibration', inputs.calibration),
     evaluationPath: await datasetAt('evaluation', inputs.evaluation),
   };
+}
+
+/** The path of the .onnx file. */
+async function materialiseModel(
+  blobs: InputBlobs,
+  { tenantId, files, folder }: { tenantId: string; files: readonly StoredFile[]; folder: string },
+): Promise<string> {
+  let modelPath: string | undefined;
+  for (const file of files) {
+    const target = path.resolve(folder, file.path);
+    // Checked when the model came in; a row that says otherwise now is not followed.
+    if (!target.startsWith(`${folder}${path.sep}`)) throw new Error(`The path ${file.path} leads out of the model's folder`);
+    await mkdir(path.dirname(target), { recursive: true });
+    await blobs.materialise(tenantId, file.sha256, target);
+    if (file.role === 'model') modelPath = target;
+  }
+  if (modelPath === undefined) throw new Error('The model has no file with the role "model"');
+  return modelPath;
 }

@@ -189,6 +189,12 @@ describe('how a job ends', () => {
     expect((await world.job(id)).error).toMatchObject({ code: 'gone' });
   });
 
+  it('a job whose teacher was deleted fails with that said', async () => {
+    const { id } = await world.createJob({ teacherBytes: Buffer.from('a teacher'), teacherDeleted: true });
+    await ended(id, 'failed');
+    expect((await world.job(id)).error).toMatchObject({ code: 'gone', message: 'The teacher of this job was deleted.' });
+  });
+
   it('a job whose deadline passes before a worker is free expires', async () => {
     const { id, journal } = await world.createJob({ deadlineAt: new Date(Date.now() - 1) });
     await ended(id, 'expired');

@@ -1,10 +1,13 @@
 import { createHash } from 'node:crypto';
 import { json } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { encodeModel } from '#engine';
 import { npzFile } from '../../../services/cli/sample/npz-file.js';
 import { sampleModel } from '../../../services/cli/sample/sample-model.js';
 import { drawSamples, sampleTask } from '../../../services/cli/sample/sample-task.js';
+import type { CompressionReport } from '../../../services/engine/pipeline/report.js';
 import { startWorker, type Worker } from '../../../services/worker/deps.js';
+import { classifier } from '../../support/build-model.js';
 import { JobWorld } from '../../support/job-world.js';
 
 describe('the worker with the real engine', () => {
@@ -55,6 +58,28 @@ describe('the worker with the real engine', () => {
       seen.push(calibration.from_cache);
     }
     expect(seen).toEqual([false, true]);
+    // Two processes that load the engine from source.
+  }, 90_000);
+
+  it('a job learns from the teacher that it brings', async () => {
+    const features = 16;
+    const values = Float32Array.from({ length: 256 * features }, (_, at) => Math.sin(at * 12.9898));
+    const { id } = await world.createJob({
+      modelBytes: encodeModel(classifier({ features, hidden: 8 })),
+      teacherBytes: encodeModel(classifier({ features, hidden: 64 })),
+      calibrationBytes: npzFile([{ name: 'x', shape: [256, features], values }]),
+      recipe: { objective: 'size', steps: [{ method: 'distill', teacher: 'given', epochs: 20, batch_size: 16, learning_rate: 0.01 }] },
+    });
+    await ended(id);
+    expect((await world.job(id)).error).toBeNull();
+    const report = (await world.artifacts(id)).find(({ role }) => role === 'report');
+    const { training } = (await json(await world.blobs.open(report?.tenantId ?? '', report?.sha256 ?? ''))) as CompressionReport;
+    expect(training).toMatchObject([{ method: 'distill', losses: ['teacher-values'], steps: 320 }]);
+    // The model itself as a teacher would leave nothing to learn.
+    const losses = training[0]?.curve.map(({ loss }) => loss) ?? [];
+    expect(losses[0]).toBeGreaterThan(0.5);
+    expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 3);
+    await world.checkInvariants();
     // Two processes that load the engine from source.
   }, 90_000);
 

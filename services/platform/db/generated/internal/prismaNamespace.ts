@@ -1663,6 +1663,7 @@ export const JobScalarFieldEnum = {
   phase: 'phase',
   progress: 'progress',
   modelId: 'modelId',
+  teacherModelId: 'teacherModelId',
   calibrationId: 'calibrationId',
   evaluationId: 'evaluationId',
   recipe: 'recipe',

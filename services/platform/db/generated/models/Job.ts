@@ -54,6 +54,7 @@ export type JobMinAggregateOutputType = {
   state: string | null
   phase: string | null
   modelId: string | null
+  teacherModelId: string | null
   calibrationId: string | null
   evaluationId: string | null
   recipeSha256: string | null
@@ -85,6 +86,7 @@ export type JobMaxAggregateOutputType = {
   state: string | null
   phase: string | null
   modelId: string | null
+  teacherModelId: string | null
   calibrationId: string | null
   evaluationId: string | null
   recipeSha256: string | null
@@ -117,6 +119,7 @@ export type JobCountAggregateOutputType = {
   phase: number
   progress: number
   modelId: number
+  teacherModelId: number
   calibrationId: number
   evaluationId: number
   recipe: number
@@ -176,6 +179,7 @@ export type JobMinAggregateInputType = {
   state?: true
   phase?: true
   modelId?: true
+  teacherModelId?: true
   calibrationId?: true
   evaluationId?: true
   recipeSha256?: true
@@ -207,6 +211,7 @@ export type JobMaxAggregateInputType = {
   state?: true
   phase?: true
   modelId?: true
+  teacherModelId?: true
   calibrationId?: true
   evaluationId?: true
   recipeSha256?: true
@@ -239,6 +244,7 @@ export type JobCountAggregateInputType = {
   phase?: true
   progress?: true
   modelId?: true
+  teacherModelId?: true
   calibrationId?: true
   evaluationId?: true
   recipe?: true
@@ -362,6 +368,7 @@ export type JobGroupByOutputType = {
   phase: string | null
   progress: runtime.JsonValue | null
   modelId: string
+  teacherModelId: string | null
   calibrationId: string | null
   evaluationId: string | null
   recipe: runtime.JsonValue
@@ -421,6 +428,7 @@ export type JobWhereInput = {
   phase?: Prisma.StringNullableFilter<"Job"> | string | null
   progress?: Prisma.JsonNullableFilter<"Job">
   modelId?: Prisma.StringFilter<"Job"> | string
+  teacherModelId?: Prisma.StringNullableFilter<"Job"> | string | null
   calibrationId?: Prisma.StringNullableFilter<"Job"> | string | null
   evaluationId?: Prisma.StringNullableFilter<"Job"> | string | null
   recipe?: Prisma.JsonFilter<"Job">
@@ -457,6 +465,7 @@ export type JobOrderByWithRelationInput = {
   phase?: Prisma.SortOrderInput | Prisma.SortOrder
   progress?: Prisma.SortOrderInput | Prisma.SortOrder
   modelId?: Prisma.SortOrder
+  teacherModelId?: Prisma.SortOrderInput | Prisma.SortOrder
   calibrationId?: Prisma.SortOrderInput | Prisma.SortOrder
   evaluationId?: Prisma.SortOrderInput | Prisma.SortOrder
   recipe?: Prisma.SortOrder
@@ -496,6 +505,7 @@ export type JobWhereUniqueInput = Prisma.AtLeast<{
   phase?: Prisma.StringNullableFilter<"Job"> | string | null
   progress?: Prisma.JsonNullableFilter<"Job">
   modelId?: Prisma.StringFilter<"Job"> | string
+  teacherModelId?: Prisma.StringNullableFilter<"Job"> | string | null
   calibrationId?: Prisma.StringNullableFilter<"Job"> | string | null
   evaluationId?: Prisma.StringNullableFilter<"Job"> | string | null
   recipe?: Prisma.JsonFilter<"Job">
@@ -532,6 +542,7 @@ export type JobOrderByWithAggregationInput = {
   phase?: Prisma.SortOrderInput | Prisma.SortOrder
   progress?: Prisma.SortOrderInput | Prisma.SortOrder
   modelId?: Prisma.SortOrder
+  teacherModelId?: Prisma.SortOrderInput | Prisma.SortOrder
   calibrationId?: Prisma.SortOrderInput | Prisma.SortOrder
   evaluationId?: Prisma.SortOrderInput | Prisma.SortOrder
   recipe?: Prisma.SortOrder
@@ -576,6 +587,7 @@ export type JobScalarWhereWithAggregatesInput = {
   phase?: Prisma.StringNullableWithAggregatesFilter<"Job"> | string | null
   progress?: Prisma.JsonNullableWithAggregatesFilter<"Job">
   modelId?: Prisma.StringWithAggregatesFilter<"Job"> | string
+  teacherModelId?: Prisma.StringNullableWithAggregatesFilter<"Job"> | string | null
   calibrationId?: Prisma.StringNullableWithAggregatesFilter<"Job"> | string | null
   evaluationId?: Prisma.StringNullableWithAggregatesFilter<"Job"> | string | null
   recipe?: Prisma.JsonWithAggregatesFilter<"Job">
@@ -612,6 +624,7 @@ export type JobCreateInput = {
   phase?: string | null
   progress?: Prisma.NullableJsonNullValueInput | runtime.InputJsonValue
   modelId: string
+  teacherModelId?: string | null
   calibrationId?: string | null
   evaluationId?: string | null
   recipe: Prisma.JsonNullValueInput | runtime.InputJsonValue
@@ -648,6 +661,7 @@ export type JobUncheckedCreateInput = {
   phase?: string | null
   progress?: Prisma.NullableJsonNullValueInput | runtime.InputJsonValue
   modelId: string
+  teacherModelId?: string | null
   calibrationId?: string | null
   evaluationId?: string | null
   recipe: Prisma.JsonNullValueInput | runtime.InputJsonValue
@@ -684,6 +698,7 @@ export type JobUpdateInput = {
   phase?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   progress?: Prisma.NullableJsonNullValueInput | runtime.InputJsonValue
   modelId?: Prisma.StringFieldUpdateOperationsInput | string
+  teacherModelId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   calibrationId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   evaluationId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   recipe?: Prisma.JsonNullValueInput | runtime.InputJsonValue
@@ -720,6 +735,7 @@ export type JobUncheckedUpdateInput = {
   phase?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   progress?: Prisma.NullableJsonNullValueInput | runtime.InputJsonValue
   modelId?: Prisma.StringFieldUpdateOperationsInput | string
+  teacherModelId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   calibrationId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   evaluationId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   recipe?: Prisma.JsonNullValueInput | runtime.InputJsonValue
@@ -756,6 +772,7 @@ export type JobCreateManyInput = {
   phase?: string | null
   progress?: Prisma.NullableJsonNullValueInput | runtime.InputJsonValue
   modelId: string
+  teacherModelId?: string | null
   calibrationId?: string | null
   evaluationId?: string | null
   recipe: Prisma.JsonNullValueInput | runtime.InputJsonValue
@@ -792,6 +809,7 @@ export type JobUpdateManyMutationInput = {
   phase?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   progress?: Prisma.NullableJsonNullValueInput | runtime.InputJsonValue
   modelId?: Prisma.StringFieldUpdateOperationsInput | string
+  teacherModelId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   calibrationId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   evaluationId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   recipe?: Prisma.JsonNullValueInput | runtime.InputJsonValue
@@ -828,6 +846,7 @@ export type JobUncheckedUpdateManyInput = {
   phase?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   progress?: Prisma.NullableJsonNullValueInput | runtime.InputJsonValue
   modelId?: Prisma.StringFieldUpdateOperationsInput | string
+  teacherModelId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   calibrationId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   evaluationId?: Prisma.NullableStringFieldUpdateOperationsInput | string | null
   recipe?: Prisma.JsonNullValueInput | runtime.InputJsonValue
@@ -864,6 +883,7 @@ export type JobCountOrderByAggregateInput = {
   phase?: Prisma.SortOrder
   progress?: Prisma.SortOrder
   modelId?: Prisma.SortOrder
+  teacherModelId?: Prisma.SortOrder
   calibrationId?: Prisma.SortOrder
   evaluationId?: Prisma.SortOrder
   recipe?: Prisma.SortOrder
@@ -910,6 +930,7 @@ export type JobMaxOrderByAggregateInput = {
   state?: Prisma.SortOrder
   phase?: Prisma.SortOrder
   modelId?: Prisma.SortOrder
+  teacherModelId?: Prisma.SortOrder
   calibrationId?: Prisma.SortOrder
   evaluationId?: Prisma.SortOrder
   recipeSha256?: Prisma.SortOrder
@@ -941,6 +962,7 @@ export type JobMinOrderByAggregateInput = {
   state?: Prisma.SortOrder
   phase?: Prisma.SortOrder
   modelId?: Prisma.SortOrder
+  teacherModelId?: Prisma.SortOrder
   calibrationId?: Prisma.SortOrder
   evaluationId?: Prisma.SortOrder
   recipeSha256?: Prisma.SortOrder
@@ -998,6 +1020,7 @@ export type JobSelect<ExtArgs extends runtime.Types.Extensions.InternalArgs = ru
   phase?: boolean
   progress?: boolean
   modelId?: boolean
+  teacherModelId?: boolean
   calibrationId?: boolean
   evaluationId?: boolean
   recipe?: boolean
@@ -1034,6 +1057,7 @@ export type JobSelectCreateManyAndReturn<ExtArgs extends runtime.Types.Extension
   phase?: boolean
   progress?: boolean
   modelId?: boolean
+  teacherModelId?: boolean
   calibrationId?: boolean
   evaluationId?: boolean
   recipe?: boolean
@@ -1070,6 +1094,7 @@ export type JobSelectUpdateManyAndReturn<ExtArgs extends runtime.Types.Extension
   phase?: boolean
   progress?: boolean
   modelId?: boolean
+  teacherModelId?: boolean
   calibrationId?: boolean
   evaluationId?: boolean
   recipe?: boolean
@@ -1106,6 +1131,7 @@ export type JobSelectScalar = {
   phase?: boolean
   progress?: boolean
   modelId?: boolean
+  teacherModelId?: boolean
   calibrationId?: boolean
   evaluationId?: boolean
   recipe?: boolean
@@ -1135,7 +1161,7 @@ export type JobSelectScalar = {
   finishedAt?: boolean
 }
 
-export type JobOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"id" | "tenantId" | "state" | "phase" | "progress" | "modelId" | "calibrationId" | "evaluationId" | "recipe" | "recipeSha256" | "priority" | "attempt" | "maxAttempts" | "crashes" | "leaseEpoch" | "leaseUntil" | "workerId" | "timeoutSeconds" | "deadlineAt" | "cancelRequestedAt" | "result" | "error" | "metadata" | "webhookUrl" | "retriedFromId" | "requestId" | "traceparent" | "version" | "eventSequence" | "createdAt" | "queuedAt" | "startedAt" | "finishedAt", ExtArgs["result"]["job"]>
+export type JobOmit<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = runtime.Types.Extensions.GetOmit<"id" | "tenantId" | "state" | "phase" | "progress" | "modelId" | "teacherModelId" | "calibrationId" | "evaluationId" | "recipe" | "recipeSha256" | "priority" | "attempt" | "maxAttempts" | "crashes" | "leaseEpoch" | "leaseUntil" | "workerId" | "timeoutSeconds" | "deadlineAt" | "cancelRequestedAt" | "result" | "error" | "metadata" | "webhookUrl" | "retriedFromId" | "requestId" | "traceparent" | "version" | "eventSequence" | "createdAt" | "queuedAt" | "startedAt" | "finishedAt", ExtArgs["result"]["job"]>
 
 export type $JobPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs = runtime.Types.Extensions.DefaultArgs> = {
   name: "Job"
@@ -1147,6 +1173,10 @@ export type $JobPayload<ExtArgs extends runtime.Types.Extensions.InternalArgs = 
     phase: string | null
     progress: runtime.JsonValue | null
     modelId: string
+    /**
+     * The model that the method distill learns from.
+     */
+    teacherModelId: string | null
     calibrationId: string | null
     evaluationId: string | null
     recipe: runtime.JsonValue
@@ -1615,6 +1645,7 @@ export interface JobFieldRefs {
   readonly phase: Prisma.FieldRef<"Job", 'String'>
   readonly progress: Prisma.FieldRef<"Job", 'Json'>
   readonly modelId: Prisma.FieldRef<"Job", 'String'>
+  readonly teacherModelId: Prisma.FieldRef<"Job", 'String'>
   readonly calibrationId: Prisma.FieldRef<"Job", 'String'>
   readonly evaluationId: Prisma.FieldRef<"Job", 'String'>
   readonly recipe: Prisma.FieldRef<"Job", 'Json'>
