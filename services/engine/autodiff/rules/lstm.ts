@@ -22,15 +22,9 @@ function lstmDirection(direction: Direction): DirectionGradients {
   const gates = gateValues(direction, joined);
   const slopes = gateSlopes(direction, gates);
   const loop = {
-<<<<<<< ours
-    ...states: [dLast, dLastCell], batch, hidden, fromEnd: !backwards ,
+    ...{ states: [dLast, dLastCell], steps, batch, hidden, fromEnd: !backwards },
     sequences: [dy, slopes.cell, slopes.i, slopes.o, slopes.f, slopes.g, gates.f],
-    widths: Array.from(length: 7 , () => hidden),
-=======
-    ...states: [dLast, dLastCell], steps, batch, hidden, fromEnd: !backwards ,
-    sequences: [dy, throughCell, slopes, gates.f],
-    widths: [hidden, hidden, GATES * hidden, hidden],
->>>>>>> theirs
+    widths: Array.from({ length: 7 }, () => hidden),
   };
   const { states, kept } = loopOverTime(write, loop, (inner, [dhNext, dcNext], parts) => {
     const [dyNow, cell, i, o, f, g, kept] = parts as [Value, Value, Value, Value, Value, Value, Value];
