@@ -1,5 +1,5 @@
 /** A report as a run on a small residual network gives it: layers, histograms, warnings, a gate. Deterministic. */
-import type { LayerReport, NodeChange, ValueHistogram } from '../../services/engine/method.js';
+import type { LayerReport, NodeChange, TrainingSummary, ValueHistogram } from '../../services/engine/method.js';
 import type { CompressionReport, ModelMeasurement } from '../../services/engine/pipeline/report.js';
 
 function histogram(low: number, high: number, density: (x: number) => number): ValueHistogram {
@@ -35,6 +35,29 @@ export function sampleLayer(index: number, over: Partial<LayerReport> = {}): Lay
     pair_bound: 32_640 - 13 * index,
     weight_histogram: histogram(-4 * spread, 4 * spread, normal(spread)),
     activation_histogram: histogram(0, 1.2 * top, afterRelu(top / 4)),
+    ...over,
+  };
+}
+
+/** A distillation of three epochs that was resumed; loss and accuracy as they are seen on images. */
+export function sampleTraining(over: Partial<TrainingSummary> = {}): TrainingSummary {
+  const points = 60;
+  return {
+    method: 'distill',
+    losses: ['kd', 'cross-entropy'],
+    steps: 939,
+    resumed_at: 410,
+    seconds: 61.27,
+    steps_per_second: 15.33,
+    parameters: 9_156,
+    curve: Array.from({ length: points }, (_, at) => {
+      const share = (at + 1) / points;
+      const ripple = 1 + 0.06 * Math.sin(1.9 * at);
+      return {
+        ...{ epoch: 3 * share, step: Math.round(939 * share), learning_rate: 0.001 * (0.5 + 0.5 * Math.cos(Math.PI * share)) },
+        ...{ loss: 14.2 * ripple * Math.exp(-3.6 * share) + 0.31, accuracy: 0.11 + 0.77 * (1 - Math.exp(-4.2 * share)) * ripple * 0.98 },
+      };
+    }),
     ...over,
   };
 }

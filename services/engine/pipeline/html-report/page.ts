@@ -6,6 +6,7 @@ import { cards, header, validity, warningList } from './headline.js';
 import { histograms } from './histograms.js';
 import { sqnrChart, timeChart } from './layer-charts.js';
 import { layerTable } from './layer-table.js';
+import { learningCurves } from './learning-curves.js';
 import { html, type Markup } from './markup.js';
 import { nodeLists } from './node-lists.js';
 import { style } from './style.js';
@@ -22,6 +23,7 @@ export function page(report: CompressionReport): Markup {
     validity(report),
     comparison(report),
     gateTable(report),
+    learningCurves(report),
     sqnrChart(layers),
     timeChart(layers),
     layerTable(layers),

@@ -34,6 +34,8 @@ rect.before, path.before { fill: var(--before); } rect.after, path.after { fill:
 .multiples { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem 1.5rem; margin-top: .8rem; }
 figure { margin: 0; min-width: 0; } figcaption { font-weight: 600; font-size: .85rem; } .plot { margin-top: .3rem; font-size: .75rem; color: var(--soft); }
 .plot svg { height: 3rem; border-bottom: 1px solid var(--line); } .ends { display: flex; justify-content: space-between; }
+.curve svg { height: 9rem; margin-top: .3rem; border: solid var(--line); border-width: 0 0 1px 1px; } .curve .ends { font-size: .75rem; color: var(--soft); }
+.line { fill: none; stroke: var(--after); stroke-width: 2; stroke-linejoin: round; vector-effect: non-scaling-stroke; } .curve .grid { vector-effect: non-scaling-stroke; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .85rem; }
 th, td { padding: .3rem .55rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 thead th { color: var(--soft); font-weight: 600; white-space: nowrap; } th:first-child, .words { text-align: left; } tbody th { font-weight: 500; }

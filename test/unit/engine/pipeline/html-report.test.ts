@@ -5,7 +5,7 @@ import type { Target } from '../../../../services/engine/method.js';
 import { exactnessOf } from '../../../../services/engine/pipeline/html-report/exactness.js';
 import { renderHtmlReport } from '../../../../services/engine/pipeline/html-report.js';
 import type { CompressionReport } from '../../../../services/engine/pipeline/report.js';
-import { sampleLayer, sampleReport } from '../../../support/sample-report.js';
+import { sampleLayer, sampleReport, sampleTraining } from '../../../support/sample-report.js';
 
 interface Element {
   readonly tag: string;
@@ -69,7 +69,7 @@ function printed(text: string): number {
 }
 
 test('every figure is the one that report.json has at the place it names, to the digits that are printed', () => {
-  const report: CompressionReport = JSON.parse(JSON.stringify(sampleReport()));
+  const report: CompressionReport = JSON.parse(JSON.stringify(sampleReport({ training: [sampleTraining()] })));
   const figures = figuresOf(renderHtmlReport(report));
   expect(figures.length).toBeGreaterThan(200);
   for (const { attributes, text } of figures) {
@@ -83,7 +83,50 @@ test('every figure is the one that report.json has at the place it names, to the
   const shown = new Set(figures.map(({ attributes }) => attributes.get('title')));
   const headline = ['source.bytes', 'artifact.bytes', 'size_ratio', 'source.latency_ms', 'artifact.latency_ms', 'speedup'];
   const others = ['fidelity.sqnr_db', 'fidelity.top1_agreement', 'artifact.metrics.top1', 'gate.checks[0].limit', 'layers[3].sqnr_db'];
-  for (const path of [...headline, ...others, 'calibration.samples', 'seconds.static-int8']) expect(shown, path).toContain(path);
+  for (const path of [...headline, ...others, 'calibration.samples', 'seconds.static-int8', 'training[0].curve[59].accuracy'])
+    expect(shown, path).toContain(path);
+});
+
+/** x and y of each point of a line. */
+function pointsOf(elements: readonly Element[]): (readonly [number, number])[][] {
+  const lines = elements.filter(({ attributes }) => attributes.get('class') === 'line');
+  return lines.map(({ attributes }) =>
+    [...(attributes.get('d') ?? '').matchAll(/[ML]([\d.]+) ([\d.]+)/g)].map(([, x, y]) => [Number(x), Number(y)] as const),
+  );
+}
+
+test('a learning curve goes from left to right, down with the loss and up with the accuracy', () => {
+  const curve = [8, 4, 2, 1].map((loss, at) => ({ epoch: at + 1, step: at + 1, loss, accuracy: at / 4, learning_rate: 0.1 }));
+  const page = renderHtmlReport(sampleReport({ training: [sampleTraining({ curve })] }));
+  const [loss = [], accuracy = []] = pointsOf(parse(page));
+  expect(loss.map(([x]) => x)).toEqual([0, 333.3, 666.7, 1000]);
+  // From 2 to 98 of a height of 100; 8, 4, 2, 1 in a linear scale.
+  expect(loss.map(([, y]) => y)).toEqual([2, 56.9, 84.3, 98]);
+  expect(accuracy.map(([, y]) => y)).toEqual([98, 66, 34, 2]);
+  expect(page).toContain('resumed at step');
+});
+
+test('a loss that falls by powers of ten is drawn by its logarithm; without classes there is no accuracy', () => {
+  const curve = [100, 10, 1].map((loss, at) => ({ epoch: at + 1, step: at + 1, loss, learning_rate: 0.1 }));
+  const page = renderHtmlReport(sampleReport({ training: [sampleTraining({ curve, resumed_at: 0 })] }));
+  const lines = pointsOf(parse(page));
+  expect(lines.map((line) => line.map(([, y]) => y))).toEqual([[2, 50, 98]]);
+  expect(page).toContain('(logarithmic)');
+  expect(page).not.toContain('resumed at step');
+});
+
+test('a curve of one point, of none, and of many thousands', () => {
+  const point = { epoch: 1, step: 1, loss: 0, learning_rate: 0.1 };
+  const shown = (curve: readonly (typeof point)[]) =>
+    pointsOf(parse(renderHtmlReport(sampleReport({ training: [sampleTraining({ curve })] }))));
+  expect(shown([point])).toEqual([[[0, 98]]]);
+  expect(shown([])).toEqual([]);
+  const [long = []] = shown(Array.from({ length: 50_001 }, (_, at) => ({ ...point, epoch: at, loss: 50_001 - at })));
+  expect(long.length).toBeLessThanOrEqual(401);
+  expect([long[0], long.at(-1)]).toEqual([
+    [0, 2],
+    [1000, 98],
+  ]);
 });
 
 test('what was not measured is absent: no figure, no zero, no NaN', () => {
@@ -147,6 +190,7 @@ function hostileReport(name: string): CompressionReport {
     fidelity: { ...base.fidelity, outputs: base.fidelity.outputs.map((output) => ({ ...output, name })) },
     fusion: { operators: Object.fromEntries([[`_${name}`, 2]]), unfused: [{ node: name, op_type: name }] },
     nodes: [{ node: name, op_type: name, action: 'left', by: name, reason: name }],
+    training: [sampleTraining({ method: name, losses: [name] })],
     layers: [sampleLayer(0, { node: name, op_type: name, form: name, fused: false, unfused_reason: name })],
     warnings: [name],
     environment: { ...base.environment, cpu: name, runtime: name, os: name },
