@@ -20,8 +20,8 @@ export interface BackwardStep {
   readonly captured: readonly Value[];
   /** Adds to the gradient of one of them. */
   give(value: Value, gradient: Value): void;
-  /** Gradients of `captured`, written behind the nodes of `graph`: a copy of a subgraph of the node, with dL/dy of its outputs. */
-  gradientsIn(graph: Graph, cotangents: ReadonlyMap<Value, Value>): ReadonlyMap<Value, Value>;
+  /** Gradients of `wrt` (default `captured`), written behind the nodes of `graph`: a copy of a subgraph of the node, with dL/dy of its outputs. */
+  gradientsIn(graph: Graph, cotangents: ReadonlyMap<Value, Value>, wrt?: readonly Value[]): ReadonlyMap<Value, Value>;
 }
 
 /** dL/dx of each input, each in the shape of its input; null or missing where nothing flows or nobody asked. */

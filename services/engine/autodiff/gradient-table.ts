@@ -23,6 +23,7 @@ import { quantizationRules } from './rules/quantization.js';
 import { reductionRules } from './rules/reduction.js';
 import { resamplingRules } from './rules/resampling.js';
 import { rnn } from './rules/rnn.js';
+import { scanRules } from './rules/scan.js';
 
 const pass: GradientRule = ({ gradients: [gradient] }) => [gradient];
 
@@ -45,7 +46,7 @@ const unsupportedOperators = every(
   'unsupported',
   ...(['AffineGrid', 'Attention', 'Col2Im', 'Compress', 'ConcatFromSequence', 'CumProd', 'DFT', 'DeformConv', 'Det'] as const),
   ...(['GridSample', 'Loop', 'MaxRoiPool', 'MaxUnpool', 'Mod', 'NegativeLogLikelihoodLoss', 'Optional', 'OptionalGetElement'] as const),
-  ...(['RoiAlign', 'RotaryEmbedding', 'STFT', 'Scan', 'Scatter', 'SequenceAt', 'SequenceConstruct', 'SequenceEmpty'] as const),
+  ...(['RoiAlign', 'RotaryEmbedding', 'STFT', 'Scatter', 'SequenceAt', 'SequenceConstruct', 'SequenceEmpty'] as const),
   ...(['SequenceErase', 'SequenceInsert', 'SequenceMap', 'SoftmaxCrossEntropyLoss', 'SplitToSequence', 'TensorScatter'] as const),
   ...(['Upsample'] as const),
 );
@@ -79,6 +80,7 @@ const onnxTable = {
   Identity: pass,
   LSTM: lstm,
   RNN: rnn,
+  ...scanRules,
 } as const satisfies Record<keyof typeof onnxOperators, Differentiability>;
 
 const microsoftTable: Readonly<Partial<Record<keyof typeof microsoftOperators, Differentiability>>> = microsoftRules;

@@ -152,10 +152,10 @@ class Step implements BackwardStep {
     return [...capturedValues(this.node)].filter((value) => this.parts.active.has(value));
   }
 
-  gradientsIn(graph: Graph, cotangents: ReadonlyMap<Value, Value>): ReadonlyMap<Value, Value> {
+  gradientsIn(graph: Graph, cotangents: ReadonlyMap<Value, Value>, wrt: readonly Value[] = this.captured): ReadonlyMap<Value, Value> {
     const { region } = this.parts;
     const inner = { ...region, write: this.write.within(graph), graphs: [graph, ...region.graphs] };
-    return gradientsWithin(inner, { cotangents, wrt: this.captured });
+    return gradientsWithin(inner, { cotangents, wrt });
   }
 
   wants(index: number): boolean {

@@ -4,6 +4,7 @@ import { cloneModel } from '../ir/clone-model.js';
 import { elementCount, type Graph, integerValues, type Model, Node, type Shape, type Tensor, Value } from '../ir/index.js';
 import { NameAuthority } from '../ir/name-authority.js';
 import { graphsWithin } from '../ir/traversal.js';
+import { addBodyShapeOutputs, bodyNames } from './body-shapes.js';
 import type { Runtime } from './execution-session.js';
 import { inlineTakenBranches } from './inline-branches.js';
 import { isExchanged } from './ort-tensors.js';
@@ -11,7 +12,7 @@ import { isExchanged } from './ort-tensors.js';
 export interface ObservedShapes {
   /** Sizes by name of the value; a name that stands for values of different sizes (in sibling branches) is left out. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** Values whose sizes could not be told: in branches not taken, in loop bodies, in functions, or not tensors. */
+  /** Values whose sizes could not be told: in branches not taken, in bodies of Loop, in functions, or not tensors. */
   readonly unknown: readonly string[];
 }
 
@@ -31,7 +32,9 @@ export async function observeShapes(runtime: Runtime, request: ObserveRequest): 
   const flat = { ...request, model: await inlineTakenBranches(runtime, request.model, request.feeds) };
   await inferShapes(runtime, flat, shapes);
   const missing = producedNames(flat.model.graph).filter((name) => !shapes.has(name));
-  if (missing.length > 0) await runForShapes(runtime, { ...flat, names: missing, shapes });
+  if (missing.length > 0) await runForShapes(runtime, flat, { shapes, reveal: (copy) => addShapeOutputs(copy, new Set(missing)) });
+  if (bodyNames(flat.model.graph).some((name) => !shapes.has(name)))
+    await runForShapes(runtime, flat, { shapes, reveal: addBodyShapeOutputs });
   return described(request.model, shapes);
 }
 
@@ -124,19 +127,23 @@ const nonTensorOperators: ReadonlySet<string> = new Set([
   'ZipMap',
 ]);
 
-/** Runs once with a Shape node behind each named value: only the sizes leave the runtime. Values that refuse one stay unknown. */
-async function runForShapes(
-  runtime: Runtime,
-  { model, feeds, names, shapes }: ObserveRequest & { names: readonly string[]; shapes: ShapeTable },
-): Promise<void> {
+interface Revelation {
+  readonly shapes: ShapeTable;
+  /** Adds outputs that hold sizes; returns their names, each with the name of the value whose size it is. */
+  reveal(copy: Model): ReadonlyMap<string, string>;
+}
+
+/** Runs once with a Shape node behind each wanted value: only the sizes leave the runtime. Values that refuse one stay unknown. */
+async function runForShapes(runtime: Runtime, { model, feeds }: ObserveRequest, { shapes, reveal }: Revelation): Promise<void> {
   const copy = cloneModel(model);
-  const sizeOf = addShapeOutputs(copy, new Set(names));
+  const sizeOf = reveal(copy);
   if (sizeOf.size === 0) return;
   try {
     const session = await runtime.open(copy, { optimization: 'disabled' });
     try {
       const sizes = await session.run(feeds, [...sizeOf.keys()]);
-      for (const [name, size] of sizes) shapes.set(sizeOf.get(name) ?? name, integerValues(size));
+      /** A loop gives one row per step; the first tells what all do. */
+      for (const [name, size] of sizes) shapes.set(sizeOf.get(name) ?? name, integerValues(size).slice(0, size.dims.at(-1)));
     } finally {
       await session.close();
     }

@@ -61,6 +61,39 @@ describe('observeShapes', () => {
     expect(model.graph.nodes[0]?.outputs[0]?.type).toMatchObject({ shape: [128, 32] });
   });
 
+  test('inside the body of a Scan the sizes of one step are seen', async () => {
+    const body = buildGraph({
+      inputs: [
+        { name: 's', shape: null },
+        { name: 'x_t', shape: null },
+      ],
+      outputs: [
+        { name: 's_next', shape: null },
+        { name: 'y_t', shape: null },
+      ],
+      nodes: [
+        { opType: 'ReduceSum', inputs: ['x_t'], outputs: ['total'], attributes: { keepdims: attributeOf.int(0) } },
+        { opType: 'Add', inputs: ['s', 'total'], outputs: ['s_next'] },
+        { opType: 'Concat', inputs: ['x_t', 'x_t'], outputs: ['y_t'], attributes: { axis: attributeOf.int(0) } },
+      ],
+    });
+    const attributes = { body: attributeOf.graph(body), num_scan_inputs: attributeOf.int(1), scan_output_axes: attributeOf.ints([1]) };
+    const model = buildModel({
+      inputs: [
+        { name: 'first', shape: [3] },
+        { name: 'x', shape: ['steps', 4] },
+      ],
+      outputs: [
+        { name: 'last', shape: null },
+        { name: 'y', shape: null },
+      ],
+      nodes: [{ opType: 'Scan', inputs: ['first', 'x'], outputs: ['last', 'y'], attributes }],
+    });
+    const { shapes, unknown } = await observe(model, { first: weights([3], 1), x: weights([5, 4], 2) });
+    expect(['s', 'x_t', 'total', 's_next', 'y_t', 'y'].map((name) => shapes.get(name))).toEqual([[3], [4], [], [3], [8], [8, 5]]);
+    expect(unknown).toEqual([]);
+  });
+
   test('inside a branch the sizes of the branch that is taken are seen, the other stays unknown', async () => {
     const input = new Value('x', { kind: 'tensor', dataType: 'float32', shape: ['batch', 4] });
     const outer = new Map([['x', input]]);
