@@ -1,7 +1,9 @@
 /** Gradients of elementwise operators of several inputs. y is the output, g = dL/dy; broadcast operands are summed back. */
-import type { Value } from '../../ir/index.js';
+import { attributeOf, dataTypes, elementCount, float32Values, integerValues, type Value } from '../../ir/index.js';
 import { sumTo } from '../broadcasting.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
+
+const FLOAT32 = dataTypes.float32.code;
 
 /** dL/dx of input `index` before the sum over what was broadcast, in the shape of y. */
 type Partial = (step: BackwardStep, gradient: Value, index: number) => Value;
@@ -29,13 +31,31 @@ const neg = ({ write }: BackwardStep, value: Value): Value => write.node('Neg', 
 /** d(a b)/da = b. */
 const otherFactor: Partial = (step, gradient, index) => mul(step, gradient, input(step, 1 - index));
 
-/** d(a^b)/da = b a^(b-1); d(a^b)/db = a^b ln a, taken as 0 where a <= 0. */
+/** The one number of a constant, of whatever type; undefined for more of them. */
+function constantNumber(step: BackwardStep, value: Value): number | undefined {
+  const tensor = step.constant(value);
+  if (!tensor || elementCount(tensor.dims) !== 1) return undefined;
+  return tensor.dataType === 'float32'
+    ? float32Values(tensor)[0]
+    : integerTypes.has(tensor.dataType)
+      ? integerValues(tensor)[0]
+      : undefined;
+}
+
+const integerTypes: ReadonlySet<string> = new Set(['int64', 'int32']);
+
+/** d(a^b)/da = b a^(b-1), plainly 2 a for squares; b may be an integer where a is none. */
 const powBase: Partial = (step, gradient) => {
   const { write } = step;
-  const exponent = input(step, 1);
-  const lowered = write.node('Pow', [input(step, 0), write.node('Sub', [exponent, write.float(1)])]);
-  return mul(step, gradient, mul(step, exponent, lowered));
+  const base = input(step, 0);
+  const constant = constantNumber(step, input(step, 1));
+  if (constant === 2) return mul(step, gradient, mul(step, base, write.float(2)));
+  const exponent = constant === undefined ? write.node('Cast', [input(step, 1)], { to: attributeOf.int(FLOAT32) }) : write.float(constant);
+  const less = constant === undefined ? write.node('Sub', [exponent, write.float(1)]) : write.float(constant - 1);
+  return mul(step, gradient, mul(step, exponent, write.node('Pow', [base, less])));
 };
+
+/** d(a^b)/db = a^b ln a, taken as 0 where a <= 0. */
 const powExponent: Partial = (step, gradient) => {
   const { write } = step;
   const base = input(step, 0);
@@ -50,9 +70,7 @@ const extreme: GradientRule = (step) => {
   const [gradient] = step.gradients;
   if (!gradient) return [];
   const from = step.shape(node.outputs[0]);
-  const hits = node.inputs.map((each) =>
-    write.node('Cast', [write.node('Equal', [each, output(step)])], { to: { kind: 'int', value: 1n } }),
-  );
+  const hits = node.inputs.map((each) => write.node('Cast', [write.node('Equal', [each, output(step)])], { to: attributeOf.int(FLOAT32) }));
   const share = write.node('Div', [gradient, hits.length === 1 ? (hits[0] as Value) : write.node('Sum', hits)]);
   return node.inputs.map((each, index) =>
     step.wants(index) ? sumTo(write, mul(step, share, hits[index] as Value), from, step.shape(each)) : null,

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { binaryRules } from '../../../../services/engine/autodiff/rules/elementwise-binary.js';
 import { unaryRules } from '../../../../services/engine/autodiff/rules/elementwise-unary.js';
-import { type Attribute, attributeOf, float32Tensor, type Tensor, tensorOf } from '../../../../services/engine/ir/index.js';
+import { type Attribute, attributeOf, float32Tensor, int64Tensor, type Tensor, tensorOf } from '../../../../services/engine/ir/index.js';
 import { pseudoRandom } from '../../../../services/engine/runtime/pseudo-random.js';
 import { buildModel } from '../../../support/build-model.js';
 import { checkGradients } from '../../../support/gradient-check.js';
@@ -121,6 +121,24 @@ describe('functions of two inputs', () => {
     });
     const feeds = { x: values([2, 3, 4], 1), slope: values([3, 1], 2), other: values([1, 4], 3) };
     for (const { error, largest } of await checkGradients({ model, feeds })) {
+      expect(largest).toBeGreaterThan(0.1);
+      expect(error).toBeLessThan(2e-3);
+    }
+  });
+
+  test.each([
+    { exponent: float32Tensor([], [2]), kind: 'a square' },
+    { exponent: float32Tensor([1], [-0.5]), kind: 'a root' },
+    { exponent: int64Tensor([], [3]), kind: 'an integer' },
+    { exponent: int64Tensor([2], [1, 2]), kind: 'several integers' },
+  ])('Pow by $kind', async ({ exponent }) => {
+    const model = buildModel({
+      inputs: [{ name: 'a', shape: [3, 2] }],
+      outputs: [{ name: 'y', shape: [3, 2] }],
+      constants: { exponent },
+      nodes: [{ opType: 'Pow', inputs: ['a', 'exponent'], outputs: ['y'] }],
+    });
+    for (const { error, largest } of await checkGradients({ model, feeds: { a: values([3, 2], 5, { low: 0.5, high: 2 }) }, step: 4e-3 })) {
       expect(largest).toBeGreaterThan(0.1);
       expect(error).toBeLessThan(2e-3);
     }
