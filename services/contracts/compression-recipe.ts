@@ -1,6 +1,6 @@
 /** The recipe: what a caller asks for. The same JSON document in the CLI, in a job body and in a preset. */
 import Type, { type Static } from 'typebox';
-import { distillStep, fineTuneStep, trainStep } from './training-steps.js';
+import { distillStep, fineTuneStep, qatStep, trainStep } from './training-steps.js';
 
 const strict = { additionalProperties: false } as const;
 const nodeNames = (what: string) =>
@@ -437,6 +437,7 @@ export const CompressionStep = Type.Union([
   trainStep,
   fineTuneStep,
   distillStep,
+  qatStep,
 ]);
 export type CompressionStep = Static<typeof CompressionStep>;
 
@@ -564,6 +565,13 @@ export const methods = {
     needs: ['data'],
     schema: distillStep,
   },
+  qat: {
+    title: 'Quantization-aware training',
+    description:
+      'Convolutions in 2 to 4 bits, trained as they will be rounded, after the model of the job as it came in. Labels are not needed.',
+    needs: ['data'],
+    schema: qatStep,
+  },
   'float16-storage': {
     title: 'float16 storage',
     description: 'Weights stored as float16 and widened when the model loads: half the file, unchanged speed.',
@@ -588,6 +596,7 @@ export const presets = {
   train: { steps: [{ method: 'train' }] },
   'fine-tune': { steps: [{ method: 'fine-tune' }] },
   distill: { steps: [{ method: 'distill', teacher: 'given' }] },
+  qat: { steps: [{ method: 'qat' }] },
   'prune-distill': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }] },
   'prune-distill-int8': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }, { method: 'static-int8' }] },
 } as const satisfies Record<string, CompressionRecipe>;

@@ -1,4 +1,4 @@
-/** The steps of a recipe that learn: `train`, `fine-tune` and `distill`, with their optimizers, schedules, augmentations and losses. */
+/** The steps of a recipe that learn: `train`, `fine-tune`, `distill` and `qat`, with their optimizers, schedules, augmentations and losses. */
 import Type from 'typebox';
 
 const strict = { additionalProperties: false } as const;
@@ -140,8 +140,15 @@ const teacherLosses = [
 const lossCount = { minItems: 1, maxItems: 64, description: 'The sum of these is made small. Default: by the kind of each output.' };
 
 const options = {
+  initialize: Type.Optional(
+    Type.Enum(['keep', 'fresh'], { description: "'fresh' begins with random weights, 'keep' (default) with those of the model." }),
+  ),
   epochs: Type.Optional(
-    Type.Integer({ minimum: 1, maximum: 100_000, description: 'Passes over the data set. Default 10 for train, 3 for the others.' }),
+    Type.Integer({
+      minimum: 1,
+      maximum: 100_000,
+      description: 'Passes over the data set. Default 10 for train, 3 for fine-tune and distill, 1 for qat.',
+    }),
   ),
   batch_size: Type.Optional(
     Type.Integer({ minimum: 1, maximum: 65_536, description: 'Samples per step. Default 64, or what the model fixes.' }),
@@ -154,7 +161,9 @@ const options = {
     }),
   ),
   optimizer: Type.Optional(optimizer),
-  learning_rate: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1000, description: 'The highest of the run. Default 0.001.' })),
+  learning_rate: Type.Optional(
+    Type.Number({ exclusiveMinimum: 0, maximum: 1000, description: 'The highest of the run. Default 0.001, for qat 0.0002.' }),
+  ),
   schedule: Type.Optional(schedule),
   warm_up_steps: Type.Optional(
     Type.Integer({ minimum: 0, maximum: 10_000_000, description: 'Steps in which the learning rate rises. Default 0.' }),
@@ -199,6 +208,24 @@ export const distillStep = Type.Object(
           "'source' (default): the model of the job as it came in; 'given': the one that comes with the job (`teacher_model_id`, or --teacher).",
       }),
     ),
+    ...options,
+    losses,
+  },
+  strict,
+);
+
+export const qatStep = Type.Object(
+  {
+    method: Type.Literal('qat'),
+    weight_bits: Type.Optional(Type.Enum([2, 3, 4, 8], { description: 'Bits of the weights of convolutions. Default 4.' })),
+    activation_bits: Type.Optional(
+      Type.Enum([8, 32], { description: 'Bits of the inputs of those convolutions; 32 leaves them in float. Default 8.' }),
+    ),
+    protect_ends: Type.Optional(Type.Boolean({ description: 'First and last layer keep 8 bits. Default true.' })),
+    rounding: Type.Optional(
+      Type.Enum(['rtn', 'mse', 'hessian', 'gptq', 'adaround'], { description: "What training starts from. Default 'gptq'." }),
+    ),
+    exclude: Type.Optional(names('Nodes to leave in float, by name.')),
     ...options,
     losses,
   },

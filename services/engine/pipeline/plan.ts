@@ -124,7 +124,7 @@ export interface CompressionPlan {
   readonly objective?: Objective;
 }
 
-/** Methods that train weights. */
+/** Methods that train weights in float. */
 export const learningMethods: ReadonlySet<MethodName> = new Set(['train', 'fine-tune', 'distill']);
 
 /**

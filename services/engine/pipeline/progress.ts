@@ -17,7 +17,7 @@ export interface ProgressEvent {
  * smoothness and the time that is left depend on them.
  */
 const weights = { decode: 2, step: 10, learning: 400, verify: 6, measure: 40, report: 1 } as const;
-const weightOf = (method: MethodName): number => (learningMethods.has(method) ? weights.learning : weights.step);
+const weightOf = (method: MethodName): number => (learningMethods.has(method) || method === 'qat' ? weights.learning : weights.step);
 const FRACTION_FOR_ETA = 0.05;
 /** Smaller steps of the same phase with the same message are no news. */
 const FRACTION_STEP = 0.01;

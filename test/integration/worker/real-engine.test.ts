@@ -25,7 +25,7 @@ describe('the worker with the real engine', () => {
     await world.close();
   });
   const ended = (id: string) =>
-    vi.waitFor(async () => expect(['succeeded', 'failed']).toContain(await world.state(id)), { timeout: 25_000, interval: 50 });
+    vi.waitFor(async () => expect(['succeeded', 'failed']).toContain(await world.state(id)), { timeout: 60_000, interval: 50 });
 
   it('compresses a model in a process of its own and keeps model and report', async () => {
     const { id } = await world.createJob({ modelBytes: sampleModel(), recipe: { steps: [{ method: 'dynamic-int8' }] } });
@@ -59,7 +59,7 @@ describe('the worker with the real engine', () => {
     }
     expect(seen).toEqual([false, true]);
     // Two processes that load the engine from source.
-  }, 90_000);
+  }, 180_000);
 
   it('a job learns from the teacher that it brings', async () => {
     const features = 16;
@@ -81,7 +81,7 @@ describe('the worker with the real engine', () => {
     expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 3);
     await world.checkInvariants();
     // Two processes that load the engine from source.
-  }, 90_000);
+  }, 180_000);
 
   it('bytes that are no model fail with the code of the engine', async () => {
     const { id } = await world.createJob({ modelBytes: createHash('sha256').update('noise').digest() });

@@ -3,15 +3,19 @@ import { Value } from 'typebox/value';
 import { describe, expect, expectTypeOf, it } from 'vitest';
 import { type CompressionRecipe, type CompressionStep, methods, needsGivenTeacher } from '#contracts';
 import type { CompressionPlan } from '#engine';
+import type { QatOptions } from '../../../services/engine/qat/index.js';
 import type { DistillOptions } from '../../../services/engine/training/index.js';
 
 type Frozen<T> = T extends object ? { readonly [Key in keyof T]: Frozen<T[Key]> } : T;
+type QatStep = Extract<CompressionStep, { method: 'qat' }>;
 type DistillStep = Extract<CompressionStep, { method: 'distill' }>;
 
 describe('steps that learn', () => {
   it('are what the engine takes, and nothing that it takes is left out', () => {
     expectTypeOf<CompressionRecipe>().toExtend<CompressionPlan>();
     expectTypeOf<keyof Omit<DistillStep, 'method'>>().toEqualTypeOf<keyof DistillOptions>();
+    expectTypeOf<keyof Omit<QatStep, 'method'>>().toEqualTypeOf<keyof QatOptions>();
+    expectTypeOf<QatOptions>().toExtend<Frozen<Omit<QatStep, 'method'>>>();
     expectTypeOf<DistillOptions>().toExtend<Frozen<Omit<DistillStep, 'method'>>>();
   });
 
