@@ -223,3 +223,12 @@ export type Method<Options> = (model: Model, options: Options, context: MethodCo
 export function partOf(context: MethodContext, from: number, to: number): MethodContext {
   return { ...context, progress: (fraction, message) => context.progress(from + (to - from) * Math.min(1, fraction), message) };
 }
+
+/** The first `count` samples of a source. */
+export function firstSamples(source: RunSource, count: number): RunSource {
+  return {
+    ...source,
+    sampleCount: Math.min(source.sampleCount, count),
+    runs: (size, limit = count) => source.runs(size, Math.min(limit, count)),
+  };
+}

@@ -4,7 +4,7 @@ import { cloneModel, float32Tensor, float32Values, type Model, type Node } from 
 import { shiftBias } from '../layers/bias-shift.js';
 import { channelCount, channelDepth, toRows } from '../layers/channel-layout.js';
 import { reportName, WeightStore } from '../layers/weight-store.js';
-import { type MethodContext, type MethodOutcome, type NodeChange, partOf, type RunSource } from '../method.js';
+import { firstSamples, type MethodContext, type MethodOutcome, type NodeChange, partOf, type RunSource } from '../method.js';
 import {
   codeLimits,
   type PlannedWeight,
@@ -27,7 +27,7 @@ const START_SAMPLES = 1000;
 export async function qat(model: Model, options: QatOptions, context: MethodContext): Promise<MethodOutcome> {
   const { weight_bits = 4, activation_bits = 8, protect_ends = true, rounding = 'gptq', exclude = [], ...training } = options;
   if (!context.calibration) throw new EngineError('recipe_invalid', 'Quantization-aware training needs samples: give a data set.');
-  const samples = limited(context.calibration, START_SAMPLES);
+  const samples = firstSamples(context.calibration, START_SAMPLES);
   const store = new WeightStore(model);
   const plan = planStorage(model, store, { convBits: weight_bits, recurrentBits: 32, protectEnds: protect_ends, exclude });
   const planned = plan.weights.filter(({ kind, nodes }) => kind === 'convolution' && nodes.every((node) => node.graph === model.graph));
@@ -82,14 +82,6 @@ export async function qat(model: Model, options: QatOptions, context: MethodCont
 
 function change(node: Node, action: NodeChange['action'], reason: string): NodeChange {
   return { node: reportName(node), op_type: node.opType, action, by: METHOD, reason };
-}
-
-function limited(source: RunSource, count: number): RunSource {
-  return {
-    ...source,
-    sampleCount: Math.min(source.sampleCount, count),
-    runs: (size, limit = count) => source.runs(size, Math.min(limit, count)),
-  };
 }
 
 interface Started {

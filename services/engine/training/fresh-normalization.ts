@@ -32,25 +32,37 @@ export function unnormalizedConvolutions(model: Model): Node[] {
   });
 }
 
+export interface NormalizationRequest {
+  readonly nodes: readonly Node[];
+  /** Feeds to take the statistics from. */
+  readonly batches: AsyncIterable<ReadonlyMap<string, Tensor>>;
+  readonly runtime: Runtime;
+  /** Scale 1 and shift 0, as a network that learns from the beginning has them: outputs are normalized from the first step on. */
+  readonly isFresh?: boolean;
+}
+
 /**
  * Behind each convolution y of `nodes` a BatchNormalization with running statistics mean(y), var(y), scale sqrt(var(y) + e) and
  * shift mean(y): the identity, until training moves it. It folds into the convolution again afterwards. Edits `model` in place.
- * `batches`: feeds to take the statistics from.
  */
 export async function insertNormalizations(
   model: Model,
-  { nodes, batches, runtime }: { nodes: readonly Node[]; batches: AsyncIterable<ReadonlyMap<string, Tensor>>; runtime: Runtime },
+  { nodes, batches, runtime, isFresh = false }: NormalizationRequest,
 ): Promise<void> {
   const names = nodes.map((node) => node.outputs[0]?.name ?? '');
   const statistics = await channelStatistics(model, { names, batches, runtime });
   const authority = new NameAuthority(model);
   for (const [at, node] of nodes.entries()) {
     const found = statistics[at];
-    if (found) insertBehind(model.graph, node, { found, authority });
+    if (found) insertBehind(model.graph, node, { found, authority, isFresh });
   }
 }
 
-function insertBehind(graph: Graph, node: Node, { found, authority }: { found: ChannelStatistics; authority: NameAuthority }): void {
+function insertBehind(
+  graph: Graph,
+  node: Node,
+  { found, authority, isFresh }: { found: ChannelStatistics; authority: NameAuthority; isFresh: boolean },
+): void {
   const output = node.outputs[0] as Value;
   const vector = (part: string, values: Float32Array): Value =>
     graph.addInitializer(authority.valueName(`${output.name}/normalization_${part}`), float32Tensor([values.length], values));
@@ -60,9 +72,12 @@ function insertBehind(graph: Graph, node: Node, { found, authority }: { found: C
     output,
     vector(
       'scale',
-      found.variance.map((value) => Math.sqrt(value + EPSILON)),
+      found.variance.map((value) => (isFresh ? 1 : Math.sqrt(value + EPSILON))),
     ),
-    vector('shift', found.mean.slice()),
+    vector(
+      'shift',
+      found.mean.map((value) => (isFresh ? 0 : value)),
+    ),
     vector('mean', found.mean),
     vector('variance', found.variance),
   ];

@@ -20,6 +20,8 @@ export type ScheduleChoice =
   | { readonly name: 'one-cycle'; readonly rise_share?: number };
 
 export interface TrainingOptions {
+  /** 'fresh' begins with random weights, 'keep' (default) with those of the model. */
+  readonly initialize?: 'keep' | 'fresh';
   /** Passes over the data set. */
   readonly epochs?: number;
   /** Samples per step. Default 64. */

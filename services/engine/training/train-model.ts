@@ -11,6 +11,7 @@ import { createAugmentation } from './augmentation/augmentation.js';
 import { automaticLosses } from './automatic-losses.js';
 import { checkpointFile } from './checkpoint.js';
 import { insertNormalizations, unnormalizedConvolutions } from './fresh-normalization.js';
+import { initialize } from './initialization.js';
 import { objectiveOf } from './objective.js';
 import { batchSizeOf, type TrainingDefaults, type TrainingOptions, trainerOptions } from './options.js';
 import { Teacher, teacherShapes } from './teacher.js';
@@ -44,6 +45,7 @@ export async function trainModel(model: Model, task: TrainingTask, context: Meth
       `"${task.by}" needs samples: give a data set (calibration, or --data) with the inputs of the model.`,
     );
   untieIdentities(model);
+  if (task.options.initialize === 'fresh') initialize(model, task.options.seed ?? 0);
   const data = await openTrainingData(source, { scratch, signal });
   const closers: (() => Promise<void>)[] = [() => data.close()];
   try {
@@ -90,7 +92,7 @@ async function normalizeAfresh(
     for (let from = 0; from + size <= Math.min(data.sampleCount, STATISTICS_SAMPLES) || from === 0; from += size)
       yield (await data.rows(Array.from({ length: size }, (_, at) => (from + at) % data.sampleCount))).feeds;
   }
-  await insertNormalizations(model, { nodes, batches: batches(), runtime: context.runtime });
+  await insertNormalizations(model, { nodes, batches: batches(), runtime: context.runtime, isFresh: options.initialize === 'fresh' });
   return true;
 }
 

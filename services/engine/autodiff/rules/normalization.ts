@@ -2,6 +2,7 @@
 import { attributeOf, float32Tensor, floatAttribute, type GraphWriter, intAttribute, type Value } from '../../ir/index.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
 import { channelSums, columnSums } from '../sums.js';
+import { unknownOperand } from '../unknown-operand.js';
 
 const kept = { keepdims: attributeOf.int(1) };
 const mul = (write: GraphWriter, left: Value, right: Value): Value => write.node('Mul', [left, right]);
@@ -40,6 +41,7 @@ const batchNormalization: GradientRule = (step) => {
   const [gradient] = step.gradients;
   if (!x || !gamma || !runningMean || !runningVariance || !gradient) return [];
   const trains = intAttribute(node, 'training_mode', 0) !== 0;
+  if (!trains && (step.wants(3) || step.wants(4))) throw unknownOperand(node, 'statistics');
   const { mean, variance } = trains ? batchStatistics(step) : { mean: runningMean, variance: runningVariance };
   const inverse = inverseDeviation(write, variance, floatAttribute(node, 'epsilon', 1e-5));
   const parts = { x, gamma, gradient, dims: step.shape(x), mean, inverse };
