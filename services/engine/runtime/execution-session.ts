@@ -26,6 +26,8 @@ export interface SessionOptions {
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all';
   /** Threads inside an operator; default: physical cores of the machine. */
   readonly threads?: number;
+  /** False allocates values one by one instead of all at once from the second run on, beside what the first run took. Default true. */
+  readonly memoryPattern?: boolean;
   /** Runtime configuration entries by dotted key, e.g. 'session.disable_quant_qdq': '1'. Values are strings. */
   readonly config?: Readonly<Record<string, string>>;
   /** Where to write the graph as the runtime optimized it; diagnostic only. */

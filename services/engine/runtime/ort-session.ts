@@ -90,6 +90,7 @@ function nativeOptions(model: Model, options: SessionOptions & { threads: number
     graphOptimizationLevel: options.optimization ?? 'all',
     intraOpNumThreads: options.threads,
     interOpNumThreads: 1,
+    ...(options.memoryPattern === undefined ? {} : { enableMemPattern: options.memoryPattern }),
     /** Errors come back as exceptions; the log would repeat them on standard error. */
     logSeverityLevel: 4,
     ...(options.optimizedModelPath ? { optimizedModelFilePath: options.optimizedModelPath } : {}),

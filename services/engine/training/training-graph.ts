@@ -1,6 +1,6 @@
 /** One graph that computes the loss of a batch and its gradient by every trained parameter. */
 
-import { blockConvolutions, vjp } from '../autodiff/index.js';
+import { blockConvolutions, orderForRelease, vjp } from '../autodiff/index.js';
 import { EngineError } from '../engine-errors.js';
 import { type DataType, GraphWriter, type Model, type Node, type Tensor, tensorOf, Value } from '../ir/index.js';
 import { channelBlock } from '../runtime/channel-block.js';
@@ -76,6 +76,7 @@ export async function trainingGraph(request: TrainingGraphRequest): Promise<Trai
   publish(trainable, loss, gradients);
   const block = await channelBlock(request.runtime);
   if (block > 0) blockConvolutions(model, names, block);
+  orderForRelease(model.graph);
   return {
     ...{ model, parameters, statistics: trainable.statistics, output },
     loss: loss.name,

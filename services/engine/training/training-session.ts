@@ -32,9 +32,13 @@ export class TrainingSession {
     ];
   }
 
-  /** Spinning threads: steps follow each other without a pause, so sleeping between operators only costs. */
+  /**
+   * Spinning threads: steps follow each other without a pause, so sleeping between operators only costs. No memory pattern:
+   * its block lies beside what the first step allocated. Peak of the process for the ViT of the benchmark 659 and 420 MB.
+   */
   static async open(runtime: Runtime, graph: TrainingGraph): Promise<TrainingSession> {
     const session = await runtime.open(graph.model, {
+      memoryPattern: false,
       config: {
         'session.intra_op.allow_spinning': '1',
         'session.use_deterministic_compute': '1',

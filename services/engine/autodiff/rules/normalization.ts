@@ -134,8 +134,11 @@ const byRows =
       epsilon,
       ...(known ? { known } : {}),
     });
-    const toVector = (value: Value, input: number): Value =>
-      write.node('Reshape', [columnSums(write, value, sizes), write.ints(step.shape(node.inputs[input]))]);
+    const toVector = (value: Value, input: number): Value => {
+      const sums = columnSums(write, value, sizes);
+      const shape = step.shape(node.inputs[input]);
+      return shape.length === 1 ? sums : write.node('Reshape', [sums, write.ints(shape)]);
+    };
     return [
       write.node('Reshape', [dx, write.ints(dims)]),
       step.wants(1) ? toVector(mul(write, g, normalized), 1) : null,
