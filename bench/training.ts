@@ -1,8 +1,9 @@
 /**
- * Training: gradients of whole models against PyTorch. JSON lines on standard output, each with the processor; tables and verdicts on
+ * Training: gradients of whole models and speed against PyTorch, and what is learned on Fashion-MNIST. JSON lines on standard output, each with the processor; tables and verdicts on
  * standard error, and in tables.md of the folder.
  *
- * npm run bench -- training [--sections gradients] [--only magika/model.onnx,untrained/vit.onnx] [--folder DIR] --reference PYTHON
+ * npm run bench -- training [--sections gradients,speed,scratch,distillation,recovery,low-bit] [--only magika/model.onnx,untrained/vit.onnx] [--folder DIR]
+ * [--reference PYTHON]
  *
  * Models come from LATHE_DATA (default ../shared/data). PYTHON is the interpreter of a virtual environment with torch, onnx and numpy:
  * it only checks, nothing of the product needs it.
@@ -11,12 +12,14 @@ import { parseArgs } from 'node:util';
 import { runSections } from './quantization/run-sections.js';
 import type { Workbench } from './quantization/workbench.js';
 import { gradientsSection } from './training/gradients.js';
+import { distillationSection, lowBitSection, recoverySection, scratchSection } from './training/learning.js';
+import { speedSection } from './training/speed.js';
 import { report } from './training/tables.js';
 
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string' },
-    sections: { type: 'string', default: 'gradients' },
+    sections: { type: 'string', default: 'gradients,speed,scratch,distillation,recovery,low-bit' },
     folder: { type: 'string' },
     reference: { type: 'string' },
   },
@@ -24,6 +27,11 @@ const { values: options } = parseArgs({
 
 const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = {
   gradients: (bench) => gradientsSection(bench, { python: options.reference, only: options.only }),
+  speed: (bench) => speedSection(bench, options.reference),
+  scratch: scratchSection,
+  distillation: distillationSection,
+  recovery: recoverySection,
+  'low-bit': lowBitSection,
 };
 
 await runSections({

@@ -12,6 +12,33 @@ function gradientsTable(lines: readonly Line[]): string {
   return rows.length === 0 ? '' : `### Largest relative difference to the gradients of PyTorch in float64\n\n${markdownTable(head, rows)}`;
 }
 
+function speedTable(lines: readonly Line[]): string {
+  const rows = lines
+    .filter((line) => line.section === 'speed' && line.failed === undefined)
+    .map((line) => [
+      text(line.subject),
+      ...[line.steps_per_s, line.torch_steps_per_s, line.ratio, line.rss_mb, line.torch_rss_mb].map(digits),
+    ]);
+  const head = ['Network', 'Steps per second', 'PyTorch', 'Ratio', 'Peak, MB', 'PyTorch'];
+  return rows.length === 0 ? '' : `### Steps of training\n\n${markdownTable(head, rows)}`;
+}
+
+function learningTable(lines: readonly Line[]): string {
+  const rows = lines
+    .filter((line) => ['scratch', 'distillation', 'recovery', 'low-bit'].includes(text(line.section)) && line.failed === undefined)
+    .map((line) => [
+      text(line.section),
+      text(line.subject),
+      text(line.seed),
+      text(line.epochs),
+      ...[line.top1, line.speedup, line.seconds].map(digits),
+    ]);
+  const head = ['Section', 'What', 'Seed', 'Epochs', 'Top-1', 'Speed', 'Seconds'];
+  return rows.length === 0 ? '' : `### Learned on Fashion-MNIST\n\n${markdownTable(head, rows)}`;
+}
+
 export function report(lines: readonly Line[], verdicts: readonly Verdict[]): string {
-  return [gradientsTable(lines), verdictTable(verdicts)].filter((each) => each !== '').join('\n\n');
+  return [gradientsTable(lines), speedTable(lines), learningTable(lines), verdictTable(verdicts)]
+    .filter((each) => each !== '')
+    .join('\n\n');
 }

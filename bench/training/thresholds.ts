@@ -10,3 +10,23 @@ import type { Bound } from '../quantization/thresholds.js';
 export const gradientError: Bound = { limit: 1e-3, kind: 'most' };
 /** Share of the largest gradient of the model below which those of a parameter are not told from rounding. */
 export const SMALLEST_SHARE = 1e-3;
+
+/** Must show 3: PyTorch reaches .8998 with the same recipe. */
+export const scratchAccuracy: Bound = { limit: 0.895, kind: 'least' };
+/** Must show 4, in points of top-1. */
+export const distillationGain: Bound = { limit: 1.5, kind: 'least' };
+
+/** Must show 5: top-1 of resnet8 by the share of multiply-accumulates kept and the epochs of distillation. */
+export function recovered(macs: number, epochs: number): Bound {
+  const limits = macs === 0.5 ? { one: 0.892, three: 0.896 } : { one: 0.887, three: 0.892 };
+  return { limit: epochs === 1 ? limits.one : limits.three, kind: 'least' };
+}
+
+/** Must show 6. */
+export const lowBit = (bits: 2 | 3): Bound => ({ limit: bits === 3 ? 0.898 : 0.895, kind: 'least' });
+
+/** Must show 2: steps per second over PyTorch's, the smallest of the five. */
+export const speedOfEach: Bound = { limit: 0.8, kind: 'least' };
+export const speedOfAll: Bound = { limit: 1, kind: 'least' };
+/** Peak memory over PyTorch's. */
+export const memoryOfEach: Bound = { limit: 1, kind: 'most' };

@@ -1,0 +1,154 @@
+/** Must show 3 to 6: from scratch, distilled, recovered after pruning, and in few bits, on Fashion-MNIST. */
+import { join } from 'node:path';
+import { attempt, type Workbench } from '../quantization/workbench.js';
+import { fashion, fashionFiles, type LearningRun, learn, mean, recipeOfProvenance } from './runs.js';
+import { distillationGain, lowBit, recovered, scratchAccuracy } from './thresholds.js';
+
+function tell(bench: Workbench, what: Readonly<Record<string, unknown>>, run: LearningRun): void {
+  const { report, top1, seconds, cpuSeconds } = run;
+  const steps = report.training.map(({ method, steps_per_second }) => ({ method, steps_per_second }));
+  bench.tell({
+    ...what,
+    top1,
+    source_top1: report.source.metrics?.top1,
+    speedup: report.speedup,
+    size_ratio: report.size_ratio,
+    steps,
+    seconds,
+    cpuSeconds,
+  });
+}
+
+/** ResNet-8 from random weights, eight epochs. */
+export async function scratchSection(bench: Workbench): Promise<void> {
+  const files = await fashionFiles(bench);
+  const what = { section: 'scratch', subject: 'resnet8 28x28', epochs: 8 };
+  const run = await attempt(bench, what, () =>
+    learn(bench, {
+      name: 'scratch',
+      modelPath: fashion.teacher,
+      plan: { steps: [{ method: 'train', ...recipeOfProvenance, epochs: 8 }], objective: 'size' },
+      data: files.labelled,
+      evaluation: files.test,
+    }),
+  );
+  if (run) tell(bench, what, run);
+  bench.judge('resnet8 from scratch', 'top-1', { measured: run?.top1 ?? null, bound: scratchAccuracy });
+}
+
+const SEEDS = [0, 1, 2, 3, 4];
+const EPOCHS = 3;
+/** Hinton's mix, nine parts teacher. */
+const mixed = [
+  { kind: 'kd', temperature: 4, weight: 0.9 },
+  { kind: 'cross-entropy', weight: 0.1 },
+] as const;
+
+/** A student of an eighth of the parameters: labels alone, labels and teacher, teacher alone. */
+export async function distillationSection(bench: Workbench): Promise<void> {
+  const files = await fashionFiles(bench);
+  const kinds = {
+    labels: { method: 'train' },
+    'labels and teacher': { method: 'distill', teacher: 'given', losses: mixed },
+    'teacher alone': { method: 'distill', teacher: 'given', losses: [{ kind: 'kd', temperature: 4 }] },
+  } as const;
+  const found = new Map<string, number[]>();
+  for (const seed of SEEDS) {
+    for (const [kind, step] of Object.entries(kinds)) {
+      const what = { section: 'distillation', subject: kind, seed };
+      const run = await attempt(bench, what, () =>
+        learn(bench, {
+          name: `distillation-${kind.replaceAll(' ', '-')}-${seed}`,
+          modelPath: fashion.student,
+          teacherPath: fashion.teacher,
+          plan: { steps: [{ ...step, ...recipeOfProvenance, epochs: EPOCHS, seed }], objective: 'size' },
+          data: kind === 'teacher alone' ? files.unlabelled : files.labelled,
+          evaluation: files.test,
+        }),
+      );
+      if (!run) continue;
+      tell(bench, what, run);
+      found.set(kind, [...(found.get(kind) ?? []), run.top1]);
+    }
+  }
+  const labels = mean(found.get('labels') ?? []);
+  for (const kind of Object.keys(kinds).slice(1)) {
+    const gain = 100 * (mean(found.get(kind) ?? []) - labels);
+    bench.judge(kind, 'points over labels alone, mean over seeds', {
+      measured: Number.isFinite(gain) ? gain : null,
+      bound: distillationGain,
+    });
+  }
+}
+
+const recovery = {
+  method: 'distill',
+  teacher: 'given',
+  optimizer: { name: 'sgd', momentum: 0.9, nesterov: true, weight_decay: 5e-4 },
+  learning_rate: 0.01,
+  warm_up_steps: 20,
+  clip_norm: 2,
+  augmentation: [{ name: 'flip' }, { name: 'crop', padding: 2 }],
+  losses: [{ kind: 'kd', temperature: 4 }],
+} as const;
+
+/** Pruned and repaired on 1,000 unlabelled images, then distilled from the unpruned network on all of them. */
+export async function recoverySection(bench: Workbench): Promise<void> {
+  const files = await fashionFiles(bench);
+  for (const macs of [0.5, 0.3]) {
+    const what = { section: 'recovery', subject: `resnet8 ${macs}` };
+    const pruned = await attempt(bench, what, () =>
+      learn(bench, {
+        name: `recovery-${macs}`,
+        modelPath: fashion.teacher,
+        plan: { steps: [{ method: 'structured-pruning', budget: { macs }, round_to: 8 }] },
+        data: files.few,
+        evaluation: files.test,
+      }),
+    );
+    if (!pruned) continue;
+    tell(bench, { ...what, epochs: 0 }, pruned);
+    for (const epochs of [1, 3]) {
+      const run = await attempt(bench, { ...what, epochs }, () =>
+        learn(bench, {
+          name: `recovery-${macs}-${epochs}`,
+          modelPath: join(pruned.path),
+          teacherPath: fashion.teacher,
+          plan: { steps: [{ ...recovery, epochs }] },
+          data: files.unlabelled,
+          evaluation: files.test,
+        }),
+      );
+      if (run) tell(bench, { ...what, epochs }, run);
+      bench.judge(`resnet8 ${macs}, ${epochs} epochs`, 'top-1', { measured: run?.top1 ?? null, bound: recovered(macs, epochs) });
+    }
+  }
+}
+
+/** One epoch of quantization-aware training from the codes of GPTQ; first and last layer 8 bits, activations 8 bits. */
+export async function lowBitSection(bench: Workbench): Promise<void> {
+  const files = await fashionFiles(bench);
+  for (const weight_bits of [3, 2] as const) {
+    const what = { section: 'low-bit', subject: `resnet8, ${weight_bits} bits` };
+    const step = {
+      method: 'qat',
+      weight_bits,
+      epochs: 1,
+      learning_rate: 1e-3,
+      optimizer: { name: 'adamw', weight_decay: 0 },
+      losses: [{ kind: 'kd', temperature: 4 }],
+      augmentation: recovery.augmentation,
+    } as const;
+    const run = await attempt(bench, what, () =>
+      learn(bench, {
+        name: `low-bit-${weight_bits}`,
+        modelPath: fashion.teacher,
+        plan: { steps: [step], objective: 'size' },
+        data: files.unlabelled,
+        evaluation: files.test,
+      }),
+    );
+    if (run) tell(bench, what, run);
+    bench.judge(`resnet8, ${weight_bits} bits`, 'top-1', { measured: run?.top1 ?? null, bound: lowBit(weight_bits) });
+  }
+}

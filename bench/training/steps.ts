@@ -1,0 +1,89 @@
+/** One network of ../shared/data/untrained trained on random numbers, as reference/train_torch.py does: steps per second and peak memory. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { float32Tensor } from '../../services/engine/ir/index.js';
+import type { MethodContext } from '../../services/engine/method.js';
+import { decodeModelFile } from '../../services/engine/onnx/index.js';
+import { createOrtRuntime } from '../../services/engine/runtime/ort-session.js';
+import { pseudoRandom } from '../../services/engine/runtime/pseudo-random.js';
+import { objectiveOf } from '../../services/engine/training/objective.js';
+import { createOptimizer } from '../../services/engine/training/optimizer.js';
+import { trainableModel } from '../../services/engine/training/trainable-model.js';
+import { trainingGraph } from '../../services/engine/training/training-graph.js';
+import { TrainingSession } from '../../services/engine/training/training-session.js';
+import { untieIdentities } from '../../services/engine/training/untie-identities.js';
+
+const networks = {
+  mlp: { dims: [128, 1, 28, 28], isClassifier: true, optimizer: 'sgd' },
+  resnet: { dims: [64, 3, 32, 32], isClassifier: true, optimizer: 'sgd' },
+  lstm: { dims: [64, 96, 7], isClassifier: false, optimizer: 'adamw' },
+  vit: { dims: [64, 3, 32, 32], isClassifier: true, optimizer: 'adamw' },
+  espcn: { dims: [16, 1, 24, 24], isClassifier: false, optimizer: 'adamw' },
+} as const;
+const THREADS = 2;
+const WINDOWS = 5;
+const WINDOW_MS = 2000;
+
+const [name = '', modelPath = ''] = process.argv.slice(2);
+const network = networks[name as keyof typeof networks];
+const scratch = mkdtempSync(join(tmpdir(), 'lathe-steps-'));
+try {
+  const runtime = createOrtRuntime({ scratch, threads: THREADS });
+  const context: MethodContext = {
+    runtime,
+    scratch,
+    target: 'x64',
+    objective: 'size',
+    signal: new AbortController().signal,
+    progress() {},
+  };
+  const random = pseudoRandom(1);
+  const filled = (dims: readonly number[]) =>
+    float32Tensor(
+      dims,
+      Float32Array.from({ length: dims.reduce((product, size) => product * size, 1) }, () => random.uniform()),
+    );
+  const model = decodeModelFile(modelPath);
+  untieIdentities(model);
+  const feeds = new Map([[model.graph.inputs[0]?.name ?? '', filled(network.dims)]]);
+  const trainable = await trainableModel({ model, feeds, context, batchStatistics: true });
+  const { objective, inputs } = objectiveOf([{ kind: network.isClassifier ? 'cross-entropy' : 'mse' }]);
+  const graph = await trainingGraph({ trainable, feeds, objective, runtime });
+  const session = await TrainingSession.open(runtime, graph);
+  const targets = inputs.targets;
+  if (!targets) throw new Error('the objective has no targets');
+  const classes = targets.dims.at(-1) ?? 1;
+  const goal = filled(targets.dims);
+  const shares = new Float32Array(goal.data.byteLength / 4);
+  for (let row = 0; row < shares.length; row += classes) shares[row + random.below(classes)] = 1;
+  const all = new Map([...feeds, [targets.name, network.isClassifier ? float32Tensor(targets.dims, shares) : goal]]);
+  const trained = graph.parameters.filter((parameter) => graph.gradients.has(parameter.name));
+  const optimizer = createOptimizer(
+    network.optimizer === 'sgd' ? { name: 'sgd', momentum: 0.9 } : { name: 'adamw' },
+    trained.map(({ name: parameter, values }) => ({ name: parameter, length: values.length, decays: true })),
+  );
+  const parameters = new Map(trained.map(({ name: parameter, values }) => [parameter, values]));
+  const step = async (): Promise<void> => {
+    const { gradients } = await session.run(all);
+    optimizer.step(parameters, gradients, 1e-4);
+  };
+  for (let warm = 0; warm < 5; warm++) await step();
+  const rates: number[] = [];
+  for (let window = 0; window < WINDOWS; window++) {
+    const started = performance.now();
+    let steps = 0;
+    while (performance.now() - started < WINDOW_MS || steps < 3) {
+      await step();
+      steps += 1;
+    }
+    rates.push((1000 * steps) / (performance.now() - started));
+  }
+  await session.close();
+  rates.sort((a, b) => a - b);
+  process.stdout.write(
+    `${JSON.stringify({ steps_per_s: rates[Math.floor(WINDOWS / 2)], rss_mb: process.resourceUsage().maxRSS / 1024 })}\n`,
+  );
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
