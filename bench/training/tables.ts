@@ -17,7 +17,7 @@ function speedTable(lines: readonly Line[]): string {
     .filter((line) => line.section === 'speed' && line.failed === undefined)
     .map((line) => [
       text(line.subject),
-      ...[line.steps_per_s, line.torch_steps_per_s, line.ratio, line.rss_mb, line.torch_rss_mb].map(digits),
+      ...[line.steps_per_s, line.torch_steps_per_s, line.ratio, line.rss_mb, line.torch_rss_mb].map((value) => digits(value)),
     ]);
   const head = ['Network', 'Steps per second', 'PyTorch', 'Ratio', 'Peak, MB', 'PyTorch'];
   return rows.length === 0 ? '' : `### Steps of training\n\n${markdownTable(head, rows)}`;
@@ -31,7 +31,7 @@ function learningTable(lines: readonly Line[]): string {
       text(line.subject),
       text(line.seed),
       text(line.epochs),
-      ...[line.top1, line.speedup, line.seconds].map(digits),
+      ...[line.top1, line.speedup, line.seconds].map((value) => digits(value)),
     ]);
   const head = ['Section', 'What', 'Seed', 'Epochs', 'Top-1', 'Speed', 'Seconds'];
   return rows.length === 0 ? '' : `### Learned on Fashion-MNIST\n\n${markdownTable(head, rows)}`;
