@@ -20,7 +20,7 @@ export function train(model: Model, options: TrainingOptions, context: MethodCon
   return trainModel(model, { by: 'train', options, defaults: { epochs: 10, learningRate: 1e-3 } }, context);
 }
 
-/** After a change that cost accuracy: against labels where there are any, else after the source of the job. */
+/** After a change that cost accuracy: against labels, a few epochs. */
 export function fineTune(model: Model, options: TrainingOptions, context: MethodContext): Promise<MethodOutcome> {
   return trainModel(model, { by: 'fine-tune', options, defaults: { epochs: 3, learningRate: 1e-3 } }, context);
 }
