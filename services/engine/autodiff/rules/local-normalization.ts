@@ -1,6 +1,7 @@
 /** Gradients of normalizations without parameters. */
 import { attributeOf, floatAttribute, intAttribute, intsAttribute, type Value } from '../../ir/index.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
+import { reduced } from '../reduced.js';
 
 const op = ({ write }: BackwardStep, opType: string, ...inputs: Value[]): Value => write.node(opType, inputs);
 
@@ -11,8 +12,8 @@ const meanVarianceNormalization: GradientRule = (step) => {
   const [x] = node.inputs;
   const [y] = node.outputs;
   if (!gradient || !x || !y) return [];
-  const axes = write.ints(intsAttribute(node, 'axes', [0, 2, 3]));
-  const mean = (value: Value): Value => write.node('ReduceMean', [value, axes], { keepdims: attributeOf.int(1) });
+  const axes = intsAttribute(node, 'axes', [0, 2, 3]);
+  const mean = (value: Value): Value => reduced(write, 'ReduceMean', value, axes);
   const centered = op(step, 'Sub', x, mean(x));
   const deviation = op(step, 'Sqrt', mean(op(step, 'Mul', centered, centered)));
   const along = op(step, 'Mul', y, mean(op(step, 'Mul', gradient, y)));

@@ -1,6 +1,7 @@
 /** Gradients of pooling and normalization by p-norms: ||x|| = (sum |x|^p)^(1/p), d||x|| / dx = sign(x) (|x| / ||x||)^(p - 1). */
 import { attributeOf, intAttribute, type Value } from '../../ir/index.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
+import { reduced } from '../reduced.js';
 import { intoWindows } from './pooling.js';
 
 const op = ({ write }: BackwardStep, opType: string, ...inputs: Value[]): Value => write.node(opType, inputs);
@@ -39,11 +40,11 @@ const lpNormalization: GradientRule = (step) => {
   const [x] = node.inputs;
   const [y] = node.outputs;
   if (!gradient || !x || !y) return [];
-  const axes = write.ints([intAttribute(node, 'axis', -1)]);
+  const axes = [intAttribute(node, 'axis', -1)];
   const p = intAttribute(node, 'p', 2);
-  const norm = op(step, p === 1 ? 'ReduceL1' : 'ReduceL2', x, axes);
+  const norm = reduced(write, p === 1 ? 'ReduceL1' : 'ReduceL2', x, axes);
   const slope = p === 1 ? op(step, 'Sign', x) : y;
-  const along = write.node('ReduceSum', [op(step, 'Mul', gradient, y), axes], { keepdims: attributeOf.int(1) });
+  const along = write.node('ReduceSum', [op(step, 'Mul', gradient, y), write.ints(axes)], { keepdims: attributeOf.int(1) });
   return [op(step, 'Div', op(step, 'Sub', gradient, op(step, 'Mul', slope, along)), norm)];
 };
 

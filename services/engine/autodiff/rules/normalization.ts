@@ -1,10 +1,9 @@
 /** Gradients of normalizations. x^ is the normalized x, t = g gamma. */
 import { attributeOf, float32Tensor, floatAttribute, type GraphWriter, intAttribute, type Value } from '../../ir/index.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
+import { reduced } from '../reduced.js';
 import { channelSums, columnSums } from '../sums.js';
-import { unknownOperand } from '../unknown-operand.js';
 
-const kept = { keepdims: attributeOf.int(1) };
 const mul = (write: GraphWriter, left: Value, right: Value): Value => write.node('Mul', [left, right]);
 const sub = (write: GraphWriter, left: Value, right: Value): Value => write.node('Sub', [left, right]);
 const product = (sizes: readonly number[]): number => sizes.reduce((total, size) => total * size, 1);
@@ -35,43 +34,78 @@ function batchSums(write: GraphWriter, { x, gradient, dims, mean, inverse }: Bat
   return { dgamma: mul(write, inverse, sub(write, products, mul(write, mean, dbeta))), dbeta };
 }
 
-const batchNormalization: GradientRule = (step) => {
-  const { node, write } = step;
-  const [x, gamma, , runningMean, runningVariance] = node.inputs;
+const batchNormalization: GradientRule = (step) =>
+  intAttribute(step.node, 'training_mode', 0) !== 0 ? byBatchStatistics(step) : byFixedStatistics(step);
+
+/** y = gamma (x - mean) / s + beta: dmean = -gamma / s dbeta, dvar = -gamma / (2 s^2) dgamma. */
+const byFixedStatistics: GradientRule = (step) => {
+  const { write } = step;
+  const [x, gamma, , mean, variance] = step.node.inputs;
   const [gradient] = step.gradients;
-  if (!x || !gamma || !runningMean || !runningVariance || !gradient) return [];
-  const trains = intAttribute(node, 'training_mode', 0) !== 0;
-  if (!trains && (step.wants(3) || step.wants(4))) throw unknownOperand(node, 'statistics');
-  const { mean, variance } = trains ? batchStatistics(step) : { mean: runningMean, variance: runningVariance };
-  const inverse = inverseDeviation(write, variance, floatAttribute(node, 'epsilon', 1e-5));
-  const parts = { x, gamma, gradient, dims: step.shape(x), mean, inverse };
-  const needsSums = trains || step.wants(1) || step.wants(2);
-  const sums = needsSums ? batchSums(write, parts) : undefined;
-  const dx = () =>
-    trains && sums
-      ? throughStatistics(write, parts, sums)
-      : mul(write, gradient, perChannel(write, mul(write, gamma, inverse), parts.dims));
-  return [step.wants(0) ? dx() : null, sums?.dgamma, sums?.dbeta];
+  if (!x || !gamma || !mean || !variance || !gradient) return [];
+  const inverse = inverseDeviation(write, variance, floatAttribute(step.node, 'epsilon', 1e-5));
+  const dims = step.shape(x);
+  const slope = mul(write, gamma, inverse);
+  const sums = [1, 2, 3, 4].some((input) => step.wants(input)) ? batchSums(write, { x, gamma, gradient, dims, mean, inverse }) : undefined;
+  const dMean = () => sums && write.node('Neg', [mul(write, slope, sums.dbeta)]);
+  const dVariance = () => sums && mul(write, mul(write, slope, inverse), mul(write, sums.dgamma, write.float(-0.5)));
+  return [
+    step.wants(0) ? mul(write, gradient, perChannel(write, slope, dims)) : null,
+    sums?.dgamma,
+    sums?.dbeta,
+    step.wants(3) ? dMean() : null,
+    step.wants(4) ? dVariance() : null,
+  ];
 };
 
-/** The outputs for running statistics hold those of the batch when they keep nothing of the old ones. */
-function batchStatistics(step: BackwardStep): { mean: Value; variance: Value } {
-  const momentum = floatAttribute(step.node, 'momentum', 0.9);
-  if (momentum !== 0) throw new RangeError('BatchNormalization in training mode is differentiated with momentum 0');
-  return { mean: step.output(1), variance: step.output(2) };
+const byBatchStatistics: GradientRule = (step) => {
+  const { node, write } = step;
+  const [x, gamma] = node.inputs;
+  const [given, ...ofStatistics] = step.gradients;
+  if (!x || !gamma) return [];
+  const dims = step.shape(x);
+  const gradient = given ?? write.node('Expand', [write.float(0), write.ints(dims)]);
+  const { mean, variance } = batchStatistics(step, x, gamma);
+  const inverse = inverseDeviation(write, variance, floatAttribute(node, 'epsilon', 1e-5));
+  const parts = { x, gamma, gradient, dims, mean, inverse };
+  const sums = batchSums(write, parts);
+  const momentum = floatAttribute(node, 'momentum', MOMENTUM);
+  const [toMean, toVariance] = ofStatistics.map((each) => each && mul(write, each, write.float(1 - momentum)));
+  const kept = ofStatistics.map((each, at) => (each && step.wants(3 + at) ? mul(write, each, write.float(momentum)) : null));
+  return [step.wants(0) ? throughStatistics(write, { ...parts, toMean, toVariance }, sums) : null, sums.dgamma, sums.dbeta, ...kept];
+};
+
+const MOMENTUM = 0.9;
+
+/** The outputs r = momentum r + (1 - momentum) b hold the statistics b of the batch when they keep nothing; else the node is run once more. */
+function batchStatistics(step: BackwardStep, x: Value, gamma: Value): { mean: Value; variance: Value } {
+  const { node, write } = step;
+  if (floatAttribute(node, 'momentum', MOMENTUM) === 0) return { mean: step.output(1), variance: step.output(2) };
+  const attributes = { ...Object.fromEntries(node.attributes), momentum: attributeOf.float(0) };
+  const [, mean, variance] = write.nodes('BatchNormalization', [x, gamma, ...node.inputs.slice(2)], attributes, 3);
+  return { mean: mean as Value, variance: variance as Value };
+}
+
+interface ThroughStatistics extends BatchParts {
+  /** dL of the mean and the variance of the batch themselves, where somebody reads them. */
+  readonly toMean: Value | null | undefined;
+  readonly toVariance: Value | null | undefined;
 }
 
 /**
  * dx = gamma / s (g - dbeta / m - x^ dgamma / m), m values per channel, s the deviation (Ioffe and Szegedy 2015): per channel
  * a g + b x + c with a = gamma / s, b = -a dgamma / (m s), c = -a dbeta / m - b mean. b x + c is one pass as a
- * BatchNormalization with fixed statistics.
+ * BatchNormalization with fixed statistics. Gradients u of the mean and v of the variance add 2 v / m to b and u / m to c.
  */
-function throughStatistics(write: GraphWriter, parts: BatchParts, { dgamma, dbeta }: { dgamma: Value; dbeta: Value }): Value {
-  const { x, gamma, gradient, dims, mean, inverse } = parts;
-  const share = write.float(-1 / (product(dims) / (dims[1] ?? 1)));
+function throughStatistics(write: GraphWriter, parts: ThroughStatistics, { dgamma, dbeta }: { dgamma: Value; dbeta: Value }): Value {
+  const { x, gamma, gradient, dims, mean, inverse, toMean, toVariance } = parts;
+  const count = product(dims) / (dims[1] ?? 1);
+  const share = write.float(-1 / count);
+  const add = (sum: Value, more: Value | null | undefined, factor: number): Value =>
+    more ? write.node('Add', [sum, mul(write, more, write.float(factor / count))]) : sum;
   const a = mul(write, gamma, inverse);
-  const b = mul(write, mul(write, a, inverse), mul(write, dgamma, share));
-  const c = sub(write, mul(write, a, mul(write, dbeta, share)), mul(write, b, mean));
+  const b = add(mul(write, mul(write, a, inverse), mul(write, dgamma, share)), toVariance, 2);
+  const c = sub(write, add(mul(write, a, mul(write, dbeta, share)), toMean, 1), mul(write, b, mean));
   const channels = dims[1] ?? 1;
   const fixed = (value: number): Value => write.constant(float32Tensor([channels], new Float32Array(channels).fill(value)));
   const affine = write.node('BatchNormalization', [x, b, c, fixed(0), fixed(1)], { epsilon: attributeOf.float(0) });
@@ -89,23 +123,37 @@ interface Rows {
   readonly known?: { readonly mean: Value; readonly inverse: Value };
 }
 
-const rowMean = (write: GraphWriter, value: Value): Value =>
-  write.node('ReduceMean', [value, ...lastAxis(write)], lastAxisAttributes(write));
-/** From operator set 18 on, the axes of ReduceMean are an input. */
-const OPSET_WITH_AXES_INPUT = 18;
-const lastAxis = (write: GraphWriter): Value[] => (write.model.opset >= OPSET_WITH_AXES_INPUT ? [write.ints([-1])] : []);
-const lastAxisAttributes = (write: GraphWriter) =>
-  write.model.opset >= OPSET_WITH_AXES_INPUT ? kept : { ...kept, axes: attributeOf.ints([-1]) };
+const rowMean = (write: GraphWriter, value: Value): Value => reduced(write, 'ReduceMean', value, [-1]);
 
-/** dx = (t - mean t - x^ mean(t x^)) / s; without the mean of t where x is not centered (Ba, Kiros, Hinton 2016; Zhang and Sennrich 2019). */
-function rowGradient(write: GraphWriter, { x, t, centered, epsilon, known }: Rows): { dx: Value; normalized: Value } {
+/**
+ * dx = (t - mean t - x^ mean(t x^)) / s; without the mean of t where x is not centered (Ba, Kiros, Hinton 2016; Zhang and Sennrich 2019).
+ */
+function rowGradient(write: GraphWriter, { x, t, centered, epsilon, known }: Rows): RowGradient {
   const mean = known?.mean ?? (centered ? rowMean(write, x) : undefined);
   const shifted = centered && mean ? sub(write, x, mean) : x;
   const inverse = known?.inverse ?? inverseDeviation(write, rowMean(write, mul(write, shifted, shifted)), epsilon);
   const normalized = mul(write, shifted, inverse);
   const along = mul(write, normalized, rowMean(write, mul(write, t, normalized)));
   const rest = sub(write, centered ? sub(write, t, rowMean(write, t)) : t, along);
-  return { dx: mul(write, rest, inverse), normalized };
+  return { dx: mul(write, rest, inverse), normalized, inverse };
+}
+
+interface RowGradient {
+  readonly dx: Value;
+  readonly normalized: Value;
+  readonly inverse: Value;
+}
+
+/** Statistics that are read themselves: d mean / dx = 1 / D, d (1 / s) / dx = -x^ / (s^2 D). */
+function throughRowStatistics(step: BackwardStep, { dx, normalized, inverse }: RowGradient, [rows = 1, width = 1]: number[]): Value {
+  const { write, node } = step;
+  const isCentered = node.opType === 'LayerNormalization';
+  const [toMean, toInverse] = isCentered ? step.gradients.slice(1) : [null, step.gradients[1]];
+  const column = (value: Value): Value => mul(write, write.node('Reshape', [value, write.ints([rows, 1])]), write.float(1 / width));
+  let sum = dx;
+  if (toMean) sum = write.node('Add', [sum, column(toMean)]);
+  if (toInverse) sum = sub(write, sum, mul(write, mul(write, column(toInverse), mul(write, inverse, inverse)), normalized));
+  return sum;
 }
 
 /** Layer and root mean square normalization: rows are the axes from `axis` on. */
@@ -114,9 +162,9 @@ const byRows =
   (step) => {
     const { node, write } = step;
     const [x, gamma] = node.inputs;
-    const [gradient] = step.gradients;
-    if (!x || !gamma || !gradient) return [];
+    if (!x || !gamma) return [];
     const dims = step.shape(x);
+    const gradient = step.gradients[0] ?? write.node('Expand', [write.float(0), write.ints(dims)]);
     const axis = intAttribute(node, 'axis', -1);
     const first = axis < 0 ? axis + dims.length : axis;
     const sizes = [product(dims.slice(0, first)), product(dims.slice(first))];
@@ -127,7 +175,7 @@ const byRows =
       centered && node.opType === 'LayerNormalization' ? { mean: column(step.output(1)), inverse: column(step.output(2)) } : undefined;
     const g = asRows(gradient);
     const epsilon = floatAttribute(node, 'epsilon', 1e-5);
-    const { dx, normalized } = rowGradient(write, {
+    const found = rowGradient(write, {
       x: asRows(x),
       t: mul(write, g, scale),
       centered,
@@ -140,8 +188,8 @@ const byRows =
       return shape.length === 1 ? sums : write.node('Reshape', [sums, write.ints(shape)]);
     };
     return [
-      write.node('Reshape', [dx, write.ints(dims)]),
-      step.wants(1) ? toVector(mul(write, g, normalized), 1) : null,
+      write.node('Reshape', [throughRowStatistics(step, found, sizes), write.ints(dims)]),
+      step.wants(1) ? toVector(mul(write, g, found.normalized), 1) : null,
       step.wants(2) ? toVector(g, 2) : null,
     ];
   };

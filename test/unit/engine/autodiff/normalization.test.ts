@@ -1,6 +1,6 @@
 /** Normalizations against central differences. */
 import { describe, expect, test } from 'vitest';
-import { type Attribute, attributeOf, float32Tensor } from '../../../../services/engine/ir/index.js';
+import { type Attribute, attributeOf, float32Tensor, type Tensor } from '../../../../services/engine/ir/index.js';
 import { buildModel, weights } from '../../../support/build-model.js';
 import { checkGradients } from '../../../support/gradient-check.js';
 
@@ -42,38 +42,84 @@ describe('normalizations', () => {
   });
 });
 
+interface Statistics {
+  readonly opType: string;
+  readonly x: readonly number[];
+  /** Inputs behind x that are differentiated as well. */
+  readonly others: Readonly<Record<string, Tensor>>;
+  readonly outputs: readonly string[];
+  readonly attributes?: Readonly<Record<string, Attribute>>;
+  /** Outputs that make the loss; default: all. */
+  readonly read?: readonly string[];
+}
+
+async function checkStatistics({ opType, x, others, outputs, read = outputs, attributes = {} }: Statistics): Promise<void> {
+  const model = buildModel({
+    inputs: [{ name: 'x', shape: x }, ...Object.entries(others).map(([name, { dims }]) => ({ name, shape: dims }))],
+    outputs: read.map((name) => ({ name, shape: null })),
+    nodes: [{ opType, inputs: ['x', ...Object.keys(others)], outputs, attributes }],
+  });
+  for (const seed of [1, 2]) {
+    for (const { error, largest } of await checkGradients({ model, feeds: { x: weights(x, seed), ...others }, seed, elements: 40 })) {
+      expect(largest).toBeGreaterThan(0.02);
+      expect(error).toBeLessThan(4e-3);
+    }
+  }
+}
+
 describe('BatchNormalization', () => {
   const shapes = [
     [6, 3],
     [4, 3, 5],
     [2, 3, 4, 5],
   ];
-  const constants = { mean: float32Tensor([3], [0.1, -0.2, 0.3]), variance: float32Tensor([3], [0.5, 1, 2]) };
-  test.each(shapes.flatMap((x) => [false, true].map((trains) => ({ x, trains }))))(
-    'of $x, by the batch: $trains',
-    async ({ x, trains }) => {
-      const model = buildModel({
-        inputs: [
-          { name: 'x', shape: x },
-          { name: 'scale', shape: [3] },
-          { name: 'bias', shape: [3] },
-        ],
-        outputs: [{ name: 'y', shape: x }],
-        constants,
-        nodes: [
-          {
-            opType: 'BatchNormalization',
-            inputs: ['x', 'scale', 'bias', 'mean', 'variance'],
-            outputs: trains ? ['y', 'batch_mean', 'batch_variance'] : ['y'],
-            attributes: trains ? { training_mode: attributeOf.int(1), momentum: attributeOf.float(0) } : {},
-          },
-        ],
-      });
-      const feeds = { x: weights(x, 1), scale: weights([3], 2), bias: weights([3], 3) };
-      for (const { error, largest } of await checkGradients({ model, feeds, elements: 40 })) {
-        expect(largest).toBeGreaterThan(0.05);
-        expect(error).toBeLessThan(4e-3);
-      }
-    },
+  const affine = { scale: weights([3], 2), bias: weights([3], 3) };
+  const running = { mean: float32Tensor([3], [0.1, -0.2, 0.3]), variance: float32Tensor([3], [0.5, 1, 2]) };
+  const outputs = ['y', 'new_mean', 'new_variance'];
+
+  test.each(shapes)('by fixed statistics, theirs too, of %j, %j, %j, %j', (...x) =>
+    checkStatistics({ opType: 'BatchNormalization', x: x.filter((size) => size), others: { ...affine, ...running }, outputs: ['y'] }),
   );
+
+  const byBatch = [0, 0.5, 0.9].flatMap((momentum) => shapes.map((x) => ({ momentum, x })));
+  const attributesOf = (momentum: number) => ({ training_mode: attributeOf.int(1), momentum: attributeOf.float(momentum) });
+  test.each(byBatch)('by the batch with momentum $momentum, of $x', async ({ momentum, x }) => {
+    const model = buildModel({
+      inputs: [
+        { name: 'x', shape: x },
+        { name: 'scale', shape: [3] },
+        { name: 'bias', shape: [3] },
+      ],
+      outputs: [{ name: 'y', shape: x }],
+      constants: running,
+      nodes: [
+        {
+          opType: 'BatchNormalization',
+          inputs: ['x', 'scale', 'bias', 'mean', 'variance'],
+          outputs,
+          attributes: attributesOf(momentum),
+        },
+      ],
+    });
+    for (const { error, largest } of await checkGradients({ model, feeds: { x: weights(x, 1), ...affine }, elements: 40 })) {
+      expect(largest).toBeGreaterThan(0.05);
+      expect(error).toBeLessThan(4e-3);
+    }
+  });
+
+  test.each(shapes)('by the batch, statistics read and differentiated, of %j, %j, %j, %j', (...x) =>
+    checkStatistics({
+      ...{ opType: 'BatchNormalization', x: x.filter((size) => size), others: { ...affine, ...running }, outputs },
+      attributes: attributesOf(0.5),
+    }),
+  );
+});
+
+describe('statistics of rows', () => {
+  const affine = { scale: weights([6], 2), bias: weights([6], 3) };
+  const outputs = ['y', 'mean', 'inverse'];
+  test('LayerNormalization, all outputs read', () =>
+    checkStatistics({ opType: 'LayerNormalization', x: [4, 3, 6], others: affine, outputs }));
+  test('SimplifiedLayerNormalization, both outputs read', () =>
+    checkStatistics({ opType: 'SimplifiedLayerNormalization', x: [4, 3, 6], others: { scale: affine.scale }, outputs: ['y', 'inverse'] }));
 });
