@@ -27,7 +27,7 @@ const maxPool: GradientRule = (step) => {
   const [x] = node.inputs;
   if (!gradient || !x) return [];
   const geometry = poolGeometry(step);
-  const indices = step.output(1);
+  const indices = rowMajorIndices(step, x);
   if (isTiling(geometry) && geometry.kernel.length === 2) {
     const { kernel, strides } = geometry;
     return [write.node('MaxUnpool', [gradient, indices], { kernel_shape: attributeOf.ints(kernel), strides: attributeOf.ints(strides) })];
@@ -38,6 +38,14 @@ const maxPool: GradientRule = (step) => {
   const scattered = write.node('ScatterElements', [zeros, flat(indices), flat(gradient)], { reduction: attributeOf.string('add') });
   return [write.node('Reshape', [scattered, write.ints(dims)])];
 };
+
+/** Indices with the last axis fastest; a node that counts them columns first (storage_order 1) is run once more. */
+function rowMajorIndices(step: BackwardStep, x: Value): Value {
+  const { node, write } = step;
+  if (intAttribute(node, 'storage_order', 0) === 0) return step.output(1);
+  const attributes = Object.fromEntries([...node.attributes].filter(([name]) => name !== 'storage_order'));
+  return write.nodes('MaxPool', [x], attributes, 2)[1] as Value;
+}
 
 /** Elements of x that each window averages over, as 1 / count: [1, 1, ...output]. */
 function shares(node: Node, geometry: ConvGeometry): Float32Array {

@@ -4,6 +4,7 @@ import {
   float32Tensor,
   float32Values,
   intAttribute,
+  integerValues,
   intsAttribute,
   type Node,
   stringAttribute,
@@ -30,19 +31,53 @@ const depthToSpace: GradientRule = (step) => {
 const spaceToDepth: GradientRule = ({ node, gradients: [gradient], write }) =>
   gradient ? [write.node('DepthToSpace', [gradient], { blocksize: attributeOf.int(intAttribute(node, 'blocksize', 1)) })] : [];
 
-/** Axes whose size changes. */
-function resizedAxes(from: readonly number[], to: readonly number[]): number[] {
-  return from.flatMap((size, axis) => (size === to[axis] ? [] : [axis]));
+/** The part of an axis that tf_crop_and_resize reads, as shares of its length. */
+interface Region {
+  readonly start: number;
+  readonly end: number;
+}
+
+const crops = (node: Node): boolean => stringAttribute(node, 'coordinate_transformation_mode', 'half_pixel') === 'tf_crop_and_resize';
+
+/** Of an axis that `axes` leaves out all is read; other coordinates know no regions. */
+function regionOf(step: BackwardStep, axis: number, rank: number): Region {
+  const whole = { start: 0, end: 1 };
+  if (!crops(step.node)) return whole;
+  const roi = step.constant(step.node.inputs[1]);
+  if (!roi) throw unknownOperand(step.node, 'regions');
+  const at = placeOf(step.node, axis, rank);
+  const values = float32Values(roi);
+  return at < 0 ? whole : { start: values[at] ?? 0, end: values[values.length / 2 + at] ?? 1 };
+}
+
+/** Where scales, sizes and regions tell about `axis`; -1 where they do not. */
+function placeOf(node: Node, axis: number, rank: number): number {
+  const axes = intsAttribute(node, 'axes', undefined);
+  return axes ? axes.findIndex((each) => (each < 0 ? each + rank : each) === axis) : axis;
+}
+
+/** Axes whose size changes or that are cropped. */
+function resizedAxes(step: BackwardStep, from: readonly number[], to: readonly number[]): number[] {
+  return from.flatMap((size, axis) => {
+    const { start, end } = regionOf(step, axis, from.length);
+    return size === to[axis] && start === 0 && end === 1 ? [] : [axis];
+  });
 }
 
 /** Nearest neighbours at a whole factor f are y[i] = x[floor(i / f)] in these coordinates: each x is copied f times. */
-function isRepetition(node: Node, from: readonly number[], to: readonly number[]): boolean {
+function isRepetition(step: BackwardStep, from: readonly number[], to: readonly number[]): boolean {
+  const { node } = step;
   const coordinates = stringAttribute(node, 'coordinate_transformation_mode', 'half_pixel');
   const rounding = stringAttribute(node, 'nearest_mode', 'round_prefer_floor');
   const floors =
     (coordinates === 'asymmetric' && rounding === 'floor') || (coordinates === 'half_pixel' && rounding.startsWith('round_prefer'));
   return (
-    stringAttribute(node, 'mode', 'nearest') === 'nearest' && floors && from.every((size, axis) => Number.isInteger((to[axis] ?? 0) / size))
+    stringAttribute(node, 'mode', 'nearest') === 'nearest' &&
+    floors &&
+    from.every((size, axis) => {
+      const factor = (to[axis] ?? 0) / size;
+      return Number.isInteger(factor) && factor === (givenScale(step, axis) ?? factor);
+    })
   );
 }
 
@@ -53,9 +88,8 @@ const resize: GradientRule = (step) => {
   if (!gradient) return [];
   const from = step.shape(node.inputs[0]);
   const to = step.shape(node.outputs[0]);
-  if (stringAttribute(node, 'coordinate_transformation_mode', 'half_pixel') === 'tf_crop_and_resize') throw unknownOperand(node, 'regions');
-  if (isRepetition(node, from, to)) return [repetitionSums(step, gradient, from, to)];
-  for (const axis of resizedAxes(from, to)) gradient = alongAxis(step, gradient, axis, from);
+  if (isRepetition(step, from, to)) return [repetitionSums(step, gradient, from, to)];
+  for (const axis of resizedAxes(step, from, to)) gradient = alongAxis(step, gradient, axis, from);
   return [gradient];
 };
 
@@ -76,7 +110,10 @@ function alongAxis(step: BackwardStep, gradient: Value, axis: number, from: read
   return write.node('Transpose', [product], { perm: attributeOf.ints(order.map((_, at) => order.indexOf(at))) });
 }
 
-/** R [to, from] is what the runtime makes of the identity matrix, resized along one axis with the same attributes. */
+/**
+ * R [to, from] is what the runtime makes of the identity matrix, resized along one axis with the same attributes. What lies
+ * outside of x is a constant, which has no gradient: 0.
+ */
 function resizeMatrix(step: BackwardStep, axis: number, from: readonly number[]): Value {
   const { node, write } = step;
   const size = from[axis] ?? 1;
@@ -88,18 +125,38 @@ function resizeMatrix(step: BackwardStep, axis: number, from: readonly number[])
   const operands = scale === undefined ? [null, write.ints([1, 1, target, size])] : [write.constant(float32Tensor([4], [1, 1, scale, 1]))];
   const attributes = new Map(node.attributes);
   for (const name of ['axes', 'keep_aspect_ratio_policy', 'extrapolation_value']) attributes.delete(name);
-  const resized = write.node('Resize', [eye, null, ...operands], Object.fromEntries(attributes));
+  const { start, end } = regionOf(step, axis, from.length);
+  const region = crops(node) ? write.constant(float32Tensor([8], [0, 0, start, 0, 1, 1, end, 1])) : null;
+  const resized = write.node('Resize', [eye, region, ...operands], Object.fromEntries(attributes));
   return write.node('Reshape', [resized, write.ints([target, size])]);
 }
 
-/** The exact scale decides the coordinates; undefined when the node gives sizes. */
+/** The exact scale decides the coordinates; undefined when the node gives sizes, and for an axis that it does not resize. */
 function givenScale(step: BackwardStep, axis: number): number | undefined {
   const { node } = step;
-  if (node.inputs[3] || !node.inputs[2]) return undefined;
+  const rank = step.shape(node.inputs[0]).length;
+  if (node.inputs[3]) return scaleOfPolicy(step, axis);
+  if (!node.inputs[2]) return undefined;
   const scales = step.constant(node.inputs[2]);
   if (!scales) throw unknownOperand(node, 'scales');
-  const axes = intsAttribute(node, 'axes', undefined);
-  return float32Values(scales)[axes ? axes.indexOf(axis) : axis];
+  return float32Values(scales)[placeOf(node, axis, rank)];
+}
+
+/** One scale for all axes, the smallest or the largest that their sizes ask for (ONNX Resize, keep_aspect_ratio_policy). */
+function scaleOfPolicy(step: BackwardStep, axis: number): number | undefined {
+  const { node } = step;
+  const policy = stringAttribute(node, 'keep_aspect_ratio_policy', 'stretch');
+  if (policy === 'stretch') return undefined;
+  const sizes = step.constant(node.inputs[3]);
+  if (!sizes) throw unknownOperand(node, 'sizes');
+  const wanted = integerValues(sizes);
+  const from = step.shape(node.inputs[0]);
+  if (placeOf(node, axis, from.length) < 0) return undefined;
+  const ratios = from.flatMap((size, at) => {
+    const place = placeOf(node, at, from.length);
+    return place < 0 ? [] : [(wanted[place] ?? size) / size];
+  });
+  return Math.fround(policy === 'not_larger' ? Math.min(...ratios) : Math.max(...ratios));
 }
 
 export const resamplingRules = {
