@@ -1,6 +1,7 @@
 /** Convolutions of every form against central differences. */
 import { describe, expect, test } from 'vitest';
 import { type Attribute, attributeOf } from '../../../../services/engine/ir/index.js';
+import { pseudoRandom } from '../../../../services/engine/runtime/pseudo-random.js';
 import { buildModel, weights } from '../../../support/build-model.js';
 import { checkGradients } from '../../../support/gradient-check.js';
 
@@ -87,4 +88,38 @@ const transposes: readonly Form[] = [
 
 describe('ConvTranspose', () => {
   test.each(transposes)('%j', (form) => check('ConvTranspose', form, (form.w[1] ?? 1) * (form.group ?? 1)));
+});
+
+/** Sizes drawn so that every kernel fits: pads stay below its reach. */
+function drawn(seed: number, isTransposed: boolean): Form {
+  const random = pseudoRandom(seed);
+  const one = <T>(...choices: readonly T[]): T => choices[random.below(choices.length)] as T;
+  const axes = Array.from({ length: one(1, 2, 2, 2, 3) });
+  const group = one(1, 1, 1, 2, 4);
+  const [inputs, outputs] = [one(1, 3, 4, 8, 16), one(1, 2, 5, 8, 16)];
+  const kernel = axes.map(() => one(1, 2, 3, 3, 5));
+  const stride = one(1, 2, 3);
+  const strides = axes.map(() => (one(true, false) ? stride : one(1, 2)));
+  const dilations = axes.map(() => one(1, 1, 1, 2));
+  const reach = kernel.map((size, axis) => (size - 1) * (dilations[axis] ?? 1) + 1);
+  const mode = dilations.every((size) => size === 1) ? one('', '', 'SAME_UPPER', 'SAME_LOWER', 'VALID') : '';
+  return {
+    ...{ strides, dilations, group },
+    x: [one(1, 2, 3), group * inputs, ...reach.map((size) => size + random.below(5))],
+    w: isTransposed ? [group * inputs, outputs, ...kernel] : [group * outputs, inputs, ...kernel],
+    ...(mode ? { auto_pad: mode } : { pads: [...reach, ...reach].map((size) => random.below(size)) }),
+    ...(isTransposed && !mode ? { output_padding: strides.map((size) => random.below(size)) } : {}),
+  };
+}
+
+describe('drawn at random', () => {
+  const seeds = Array.from({ length: 60 }, (_, at) => at + 1);
+  test.each(seeds)('Conv %i', async (seed) => {
+    const form = drawn(seed, false);
+    await check('Conv', form, form.w[0] ?? 1);
+  });
+  test.each(seeds.slice(0, 30))('ConvTranspose %i', async (seed) => {
+    const form = drawn(seed, true);
+    await check('ConvTranspose', form, (form.w[1] ?? 1) * (form.group ?? 1));
+  });
 });
