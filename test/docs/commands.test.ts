@@ -70,7 +70,7 @@ describe('the commands of the documentation', () => {
     const pages = (await readdir(join(repositoryRoot, guides))).filter((name) => name.endsWith('.md'));
     expect(pages.length).toBeGreaterThan(0);
     for (const page of pages) await runPage(join(guides, page));
-  }, 180_000);
+  }, 300_000);
 
   it('npx finds lathe in its own repository, without network', async () => {
     const env = { ...process.env, npm_config_cache: join(folder, 'npm-cache'), npm_config_offline: 'true', npm_config_yes: 'false' };
