@@ -3,9 +3,10 @@
 torch_gradients.py FOLDER...
 
 Each FOLDER holds request.json {model, batch_statistics, feeds, projections, gradients}, the last three lists of names, and
-arrays.npz with feeds_0, feeds_1, ... and so on in their order; the gradients are Lathe's, in float32. The model file is interpreted operator by operator, in float64 and in float32, and
-L = sum <projection, value> is differentiated by the named constants. Prints one line of JSON per folder: the loss, and of each
-parameter the norm of the gradient, <gradient, cos(i)> and the largest differences from float64, both of Lathe and of torch in float32.
+arrays.npz with feeds_0, feeds_1, ... and so on in their order; the gradients are Lathe's, in float32. The model file is
+interpreted operator by operator, in float64 and in float32, and L = sum <projection, value> is differentiated by the named
+constants. Prints one line of JSON per folder: the loss, and of each parameter the norm of the gradient, <gradient, cos(i)>, and
+the largest differences: of Lathe from torch in float64 and in float32, and of torch in float32 from torch in float64.
 
 Needs torch, onnx and numpy. Shares no code with Lathe: it knows the forward meaning of the operators and nothing of their gradients.
 """
@@ -449,6 +450,7 @@ def compare(folder):
             'wave': (truth.reshape(-1) * torch.cos(torch.arange(truth.numel(), dtype=torch.float64))).sum().item(),
             'largest': truth.abs().max().item(),
             'difference': (ours - truth).abs().max().item(),
+            'single_difference': (ours - theirs).abs().max().item(),
             'torch_difference': (theirs - truth).abs().max().item(),
         })
     return {'loss': loss, 'parameters': lines}

@@ -7,9 +7,13 @@ const text = (value: unknown): string => (typeof value === 'string' || typeof va
 function gradientsTable(lines: readonly Line[]): string {
   const rows = lines
     .filter((line) => line.section === 'gradients' && line.failed === undefined)
-    .map((line) => [text(line.subject), text(line.parameters), digits(line.difference), digits(line.torch_difference)]);
-  const head = ['Model', 'Parameters', 'Lathe, float32', 'PyTorch, float32'];
-  return rows.length === 0 ? '' : `### Largest relative difference to the gradients of PyTorch in float64\n\n${markdownTable(head, rows)}`;
+    .map((line) => [
+      text(line.subject),
+      text(line.parameters),
+      ...[line.difference, line.single_difference, line.torch_difference].map((value) => digits(value)),
+    ]);
+  const head = ['Model', 'Parameters', 'to float64', 'to float32', 'float32 of PyTorch to float64'];
+  return rows.length === 0 ? '' : `### Largest relative difference to the gradients of PyTorch\n\n${markdownTable(head, rows)}`;
 }
 
 function speedTable(lines: readonly Line[]): string {
