@@ -133,7 +133,7 @@ const teacherLosses = [
       student: valueName('Name of a value inside the student.'),
       teacher: valueName('Name of a value inside the teacher.'),
     },
-    { ...strict, description: 'Values inside both networks.' },
+    { ...strict, description: "Values inside both networks; for 'feature', of one width or of two with a matrix trained between them." },
   ),
 ] as const;
 

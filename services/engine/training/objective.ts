@@ -1,10 +1,11 @@
 /** What a student is trained for: a weighted sum of losses against labels and against a teacher. */
 
 import { EngineError } from '../engine-errors.js';
-import type { GraphWriter, Value } from '../ir/index.js';
+import { attributeOf, type GraphWriter, type Value } from '../ir/index.js';
 import { binaryCrossEntropy, crossEntropy, decoupledDistillation, knowledgeDistillation } from './losses/class-losses.js';
 import { attentionTransfer, type Feature, relationalDistances, similarityPreserving } from './losses/feature-losses.js';
 import { huber, meanAbsoluteError, meanSquaredError, relativeSquaredError } from './losses/value-losses.js';
+import { randomStream } from './random-stream.js';
 import type { Objective, ObjectiveScope, SizedValue } from './training-graph.js';
 
 /** One loss with its share. `output` is the index of a model output, default 0. */
@@ -54,6 +55,7 @@ export interface TeacherShapes {
 }
 
 const TEMPERATURE = 4;
+const REGRESSOR_SEED = 0;
 
 /** The objective, and what it turned out to need: `inputs` is filled when the objective is written. */
 export function objectiveOf(terms: readonly LossTerm[], teacher?: TeacherShapes): { objective: Objective; inputs: ObjectiveInputs } {
@@ -146,14 +148,29 @@ class TermWriter {
       case 'relation':
         return relationalDistances(this.write, student, teacher);
       case 'feature':
-        if (student.dims.join() !== dims.join()) {
-          throw new EngineError(
-            'recipe_invalid',
-            `"${term.student}" is [${student.dims}] and "${term.teacher}" is [${dims}]: 'feature' compares equal sizes; 'similarity' and 'relation' compare any.`,
-          );
-        }
-        return relativeSquaredError(this.write, student.value, teacher.value);
+        return relativeSquaredError(this.write, this.regressed(student, { name: term.student, to: dims }), teacher.value);
     }
+  }
+
+  /** FitNets (Romero et al. 2015): where the two differ in width, a matrix between the widths is trained along and then forgotten. */
+  private regressed({ value, dims }: SizedValue, { name, to }: { name: string; to: readonly number[] }): Value {
+    if (dims.join() === to.join()) return value;
+    const different = dims.flatMap((size, axis) => (size === to[axis] ? [] : [axis]));
+    const [axis = 0, another] = different;
+    if (dims.length !== to.length || another !== undefined || axis === 0) {
+      throw new EngineError(
+        'recipe_invalid',
+        `"${name}" is [${dims}], the teacher's value [${to}]: 'feature' compares values that differ in one width at most; 'similarity' and 'relation' compare any.`,
+      );
+    }
+    const [from = 1, width = 1] = [dims[axis], to[axis]];
+    const random = randomStream(REGRESSOR_SEED, axis, from, width);
+    const values = Float32Array.from({ length: from * width }, () => (2 * random.uniform() - 1) / Math.sqrt(from));
+    const matrix = this.scope.parameter({ name: `regressor/${name}`, dims: [from, width], role: 'weight', values });
+    const order = [...dims.flatMap((_, at) => (at === axis ? [] : [at])), axis];
+    const rows = this.write.node('Transpose', [value], { perm: attributeOf.ints(order) });
+    const back = order.map((_, at) => order.indexOf(at));
+    return this.write.node('Transpose', [this.write.node('MatMul', [rows, matrix])], { perm: attributeOf.ints(back) });
   }
 
   private againstLabels(output = 0): [Value, Value] {

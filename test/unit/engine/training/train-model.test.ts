@@ -169,6 +169,23 @@ describe('distill', () => {
     expect(await difference()).toBeLessThan(before / 5);
   });
 
+  test('inner values of another width are followed through a matrix that is not in the artifact', async () => {
+    const student = classifier({ hidden: 8 });
+    const names = [...student.graph.initializers.keys()].map(({ name }) => name);
+    const losses = [{ kind: 'feature', student: 'h', teacher: 'h' }] as const;
+    const options = { epochs: 20, batch_size: 32, learning_rate: 0.01, losses };
+    const { training } = await distill(student, options, learningContext(sourceOf(unlabelled), { source: classifier() }));
+    const losing = training?.curve.map(({ loss }) => loss) ?? [];
+    expect(losing.at(-1)).toBeLessThan(0.6 * (losing[0] ?? 0));
+    expect([...student.graph.initializers.keys()].map(({ name }) => name)).toEqual(names);
+    const refused = distill(
+      classifier(),
+      { losses: [{ kind: 'feature', student: 'h', teacher: 'nowhere' }] },
+      learningContext(sourceOf(unlabelled), { source: classifier() }),
+    );
+    await expect(refused).rejects.toThrow('computes no value "nowhere"');
+  });
+
   test('a job without the teacher that its recipe names is refused', async () => {
     await expect(distill(classifier(), { teacher: 'given' }, learningContext(sourceOf(unlabelled)))).rejects.toThrow('teacher_model_id');
   });
