@@ -8,6 +8,7 @@ import { drawSamples, sampleTask } from '../../../services/cli/sample/sample-tas
 import type { CompressionReport } from '../../../services/engine/pipeline/report.js';
 import { startWorker, type Worker } from '../../../services/worker/deps.js';
 import { classifier } from '../../support/build-model.js';
+import { builtService } from '../../support/built-service.js';
 import { JobWorld } from '../../support/job-world.js';
 
 describe('the worker with the real engine', () => {
@@ -17,9 +18,10 @@ describe('the worker with the real engine', () => {
 
   beforeAll(async () => {
     world = await JobWorld.open('postgres', { LATHE_JOB_LEASE_MS: '20000' });
-    worker = await startWorker(world.config, { log: { info: () => undefined, warn: (fields) => trouble.push(fields) } });
-    // A database, and a process that loads the engine from source.
-  }, 120_000);
+    const engine = { entry: await builtService('worker/compression/engine-process.js'), execArgv: [] };
+    worker = await startWorker(world.config, { log: { info: () => undefined, warn: (fields) => trouble.push(fields) }, engine });
+    // A database, and the service is compiled when it has changed.
+  }, 240_000);
   afterAll(async () => {
     await worker.close();
     await world.close();
@@ -58,7 +60,7 @@ describe('the worker with the real engine', () => {
       seen.push(calibration.from_cache);
     }
     expect(seen).toEqual([false, true]);
-    // Two processes that load the engine from source.
+    // Two processes that load the engine.
   }, 180_000);
 
   it('a job learns from the teacher that it brings', async () => {
@@ -80,7 +82,7 @@ describe('the worker with the real engine', () => {
     expect(losses[0]).toBeGreaterThan(0.5);
     expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 3);
     await world.checkInvariants();
-    // Two processes that load the engine from source.
+    // Two processes that load the engine.
   }, 180_000);
 
   it('bytes that are no model fail with the code of the engine', async () => {
