@@ -1,6 +1,7 @@
 /** The gradient of the weight of a convolution: correlations of its input with the gradient of its output. */
 import { attributeOf, type GraphWriter, type Value } from '../../ir/index.js';
 import type { ConvGeometry } from '../conv-geometry.js';
+import { fromRows, isDepthwise } from './convolution-depthwise.js';
 import { weightGradientByTaps } from './convolution-taps.js';
 
 /**
@@ -10,7 +11,7 @@ import { weightGradientByTaps } from './convolution-taps.js';
 export function weightGradient(write: GraphWriter, geometry: ConvGeometry, x: Value, gradient: Value): Value {
   const byTaps = weightGradientByTaps(write, geometry, x, gradient);
   if (byTaps) return byTaps;
-  return weightGradientForm(geometry) === 'columns' ? fromColumns(write, geometry, x, gradient) : fromShifts(write, geometry, x, gradient);
+  return forms[weightGradientForm(geometry)](write, geometry, x, gradient);
 }
 
 /**
@@ -19,7 +20,9 @@ export function weightGradient(write: GraphWriter, geometry: ConvGeometry, x: Va
  * 5.6, 64 -> 64 of 8x8 4.0 and 3.7, 3 -> 128 by 4x4 of stride 4 .80 and .50; the other way round where x is thin: 3 -> 16
  * of 32x32 1.4 and 2.9, 1 -> 64 by 5x5 .41 and 3.8. Strides together with dilations have no phases.
  */
-export function weightGradientForm({ channelsPerGroup, kernel, strides, dilations }: ConvGeometry): 'columns' | 'shifts' {
+export function weightGradientForm(geometry: ConvGeometry): keyof typeof forms {
+  const { channelsPerGroup, kernel, strides, dilations } = geometry;
+  if (isDepthwise(geometry)) return 'rows';
   const strided = strides.some((stride) => stride > 1);
   if (strided && dilations.some((dilation) => dilation > 1)) return 'columns';
   if (strided && kernel.every((size) => size === 1)) return 'columns';
@@ -28,6 +31,8 @@ export function weightGradientForm({ channelsPerGroup, kernel, strides, dilation
 }
 
 const THIN = 4;
+
+const forms = { columns: fromColumns, shifts: fromShifts, rows: fromRows } as const;
 
 const product = (sizes: readonly number[]): number => sizes.reduce((total, size) => total * size, 1);
 const concat = (write: GraphWriter, values: readonly Value[], axis: number): Value =>
