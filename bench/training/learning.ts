@@ -81,13 +81,15 @@ export async function distillationSection(bench: Workbench): Promise<void> {
   }
 }
 
+/** Chosen on the last 2,000 training images, by one epoch at 30 %: .8965 against .892 without fresh normalizations at .01. */
 const recovery = {
   method: 'distill',
   teacher: 'given',
   optimizer: { name: 'sgd', momentum: 0.9, nesterov: true, weight_decay: 5e-4 },
-  learning_rate: 0.01,
+  learning_rate: 0.03,
   warm_up_steps: 20,
   clip_norm: 2,
+  batch_normalization: 'insert',
   augmentation: [{ name: 'flip' }, { name: 'crop', padding: 2 }],
   losses: [{ kind: 'kd', temperature: 4 }],
 } as const;
