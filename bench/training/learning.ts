@@ -137,6 +137,8 @@ export async function lowBitSection(bench: Workbench): Promise<void> {
       weight_bits,
       epochs: 1,
       learning_rate: 1e-3,
+      warm_up_steps: 30,
+      clip_norm: 1,
       optimizer: { name: 'adamw', weight_decay: 0 },
       losses: [{ kind: 'kd', temperature: 4 }],
       augmentation: recovery.augmentation,
