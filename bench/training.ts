@@ -2,7 +2,7 @@
  * Training: gradients of whole models and speed against PyTorch, and what is learned on Fashion-MNIST. JSON lines on standard output, each with the processor; tables and verdicts on
  * standard error, and in tables.md of the folder.
  *
- * npm run bench -- training [--sections gradients,speed,scratch,distillation,recovery,low-bit] [--only magika/model.onnx,untrained/vit.onnx] [--folder DIR]
+ * npm run bench -- training [--sections gradients,speed,scratch,distillation,recovery,low-bit,forecasting] [--only magika/model.onnx,untrained/vit.onnx] [--folder DIR]
  * [--reference PYTHON]
  *
  * Models come from LATHE_DATA (default ../shared/data). PYTHON is the interpreter of a virtual environment with torch, onnx and numpy:
@@ -11,6 +11,7 @@
 import { parseArgs } from 'node:util';
 import { runSections } from './quantization/run-sections.js';
 import type { Workbench } from './quantization/workbench.js';
+import { forecastingSection } from './training/forecasting.js';
 import { gradientsSection } from './training/gradients.js';
 import { distillationSection, lowBitSection, recoverySection, scratchSection } from './training/learning.js';
 import { speedSection } from './training/speed.js';
@@ -19,7 +20,7 @@ import { report } from './training/tables.js';
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string' },
-    sections: { type: 'string', default: 'gradients,speed,scratch,distillation,recovery,low-bit' },
+    sections: { type: 'string', default: 'gradients,speed,scratch,distillation,recovery,low-bit,forecasting' },
     folder: { type: 'string' },
     reference: { type: 'string' },
   },
@@ -32,6 +33,7 @@ const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = 
   distillation: distillationSection,
   recovery: recoverySection,
   'low-bit': lowBitSection,
+  forecasting: forecastingSection,
 };
 
 await runSections({
