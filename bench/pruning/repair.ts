@@ -74,7 +74,14 @@ async function accuracy(bench: Workbench, trial: Trial): Promise<{ top1: number;
     const calibration = await imagesFile(bench, subject, { first: set * IMAGES, count: IMAGES });
     const evaluation = await testFile(subject, join(bench.folder, 'samples'));
     const name = `repair-${subject.name}-${asked}-${variant.replaceAll(/\W+/g, '-')}-${set}`;
-    const task = { name, modelPath: subject.modelPath, plan: { steps: [step], objective: 'size' as const }, calibration, evaluation, threads: THREADS };
+    const task = {
+      name,
+      modelPath: subject.modelPath,
+      plan: { steps: [step], objective: 'size' as const },
+      calibration,
+      evaluation,
+      threads: THREADS,
+    };
     const { report, seconds } = await prune(bench, task);
     const top1 = report.artifact.metrics?.top1 ?? Number.NaN;
     const source = report.source.metrics?.top1 ?? Number.NaN;
