@@ -1,7 +1,7 @@
 /** Operands that must be known when the backward graph is written. */
 import { integerValues, intsAttribute } from '../ir/index.js';
 import type { BackwardStep } from './gradient-rule.js';
-import { unknownOperand } from './unknown-operand.js';
+import { unknownOperand } from './no-gradient.js';
 
 /** Constant numbers of input `index`, or of the attribute that older operator sets have in its place. */
 export function constantNumbers(step: BackwardStep, name: string, index: number): readonly number[] | undefined {

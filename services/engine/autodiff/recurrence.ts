@@ -1,7 +1,7 @@
 /** What the gradients of LSTM, GRU and RNN share: one direction at a time, time first, and loops over the steps. */
-import { EngineError } from '../engine-errors.js';
 import { attributeOf, float32Tensor, Graph, type GraphWriter, intAttribute, type Node, stringAttribute, type Value } from '../ir/index.js';
 import type { BackwardStep } from './gradient-rule.js';
+import { noGradient } from './no-gradient.js';
 
 /** One direction of a recurrent layer; every value in the order of time, whichever way the layer reads it. */
 export interface Direction {
@@ -47,25 +47,17 @@ const activations: Readonly<Record<string, readonly string[]>> = {
   RNN: ['Tanh'],
 };
 
-function unsupported(node: Node, what: string): EngineError {
-  return new EngineError(
-    'model_unsupported',
-    `${node.opType} (node "${node.name}") has no gradient with ${what}. Train only weights behind it: name them in "trainable".`,
-    { operator: node.opType, node: node.name },
-  );
-}
-
 function refuseRareForms(node: Node): void {
-  if (node.inputs[4]) throw unsupported(node, 'sequences of different lengths (sequence_lens)');
-  if (node.inputs[7]) throw unsupported(node, 'peepholes');
-  if (node.attributes.has('clip')) throw unsupported(node, 'clipped cells');
-  if (intAttribute(node, 'input_forget', 0) !== 0) throw unsupported(node, 'coupled input and forget gates');
+  if (node.inputs[4]) throw noGradient(node, 'with sequences of different lengths (sequence_lens)');
+  if (node.inputs[7]) throw noGradient(node, 'with peepholes');
+  if (node.attributes.has('clip')) throw noGradient(node, 'with clipped cells');
+  if (intAttribute(node, 'input_forget', 0) !== 0) throw noGradient(node, 'with coupled input and forget gates');
   const given = node.attributes.get('activations');
   if (given?.kind !== 'strings') return;
   const decoder = new TextDecoder();
   const usual = activations[node.opType] ?? [];
   if (given.value.some((name, at) => decoder.decode(name).toLowerCase() !== usual[at % usual.length]?.toLowerCase()))
-    throw unsupported(node, 'other activations than the default');
+    throw noGradient(node, 'with other activations than the default');
 }
 
 /** The gradients of all inputs of a recurrent layer from those of each direction. */

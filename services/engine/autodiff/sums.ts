@@ -1,5 +1,5 @@
 /** Sums over all axes but one, in the order that the runtime is fast in. */
-import { attributeOf, float32Tensor, type GraphWriter, type Value } from '../ir/index.js';
+import { attributeOf, elementCount, float32Tensor, type GraphWriter, type Value } from '../ir/index.js';
 
 const dropped = { keepdims: attributeOf.int(0) };
 
@@ -14,7 +14,7 @@ export function channelSums(write: GraphWriter, value: Value, dims: readonly num
 /** [R..., D] to [D]: a product with ones, as sums over leading axes are several times slower. */
 export function columnSums(write: GraphWriter, value: Value, dims: readonly number[]): Value {
   const columns = dims.at(-1) ?? 1;
-  const rows = dims.slice(0, -1).reduce((product, size) => product * size, 1);
+  const rows = elementCount(dims.slice(0, -1));
   const ones = write.constant(float32Tensor([1, rows], new Float32Array(rows).fill(1)));
   const sums = write.node('MatMul', [ones, write.node('Reshape', [value, write.ints([rows, columns])])]);
   return write.node('Reshape', [sums, write.ints([columns])]);

@@ -106,7 +106,7 @@ async function run(work: Work): Promise<CompressResult> {
   const checked = await selfCheck(work, source);
   try {
     const artifact = decodeModelFile(request.modelPath);
-    const outcomes = await applySteps(work, artifact, { ...checked, sourceSha256: sourceFiles.sha256 });
+    const outcomes = await applySteps(work, artifact, { ...checked, source, sourceSha256: sourceFiles.sha256 });
     meter.begin('verify', 'writing and loading the artifact');
     verifyModel(artifact);
     artifact.metadata.set('lathe.version', toolVersion());
@@ -187,7 +187,7 @@ async function selfCheck({ request, runtime }: Work, source: Model): Promise<Che
 async function applySteps(
   { request, runtime, signal, meter }: Work,
   model: Model,
-  { inputs, outputs, samples, sourceSha256 }: CheckedSource & { readonly sourceSha256: string },
+  { inputs, outputs, samples, source, sourceSha256 }: CheckedSource & { readonly source: Model; readonly sourceSha256: string },
 ): Promise<MethodOutcome[]> {
   const judge = await accuracyJudge({ runtime, sourcePath: request.modelPath, samples, gate: request.plan.gate, signal });
   const { calibration: path, scratch } = request;
@@ -204,7 +204,7 @@ async function applySteps(
     ...(calibrationCache ? { calibrationCache } : {}),
     ...(request.latencyCache ? { latencyCache: openLatencyCache(request.latencyCache, runtime) } : {}),
     sample: samples.first,
-    source: decodeModelFile(request.modelPath),
+    source,
     gradients: lossGradients,
     ...(request.teacherPath === undefined ? {} : { teacher: decodeModelFile(request.teacherPath) }),
     ...(request.checkpoints === undefined ? {} : { checkpoints: request.checkpoints }),

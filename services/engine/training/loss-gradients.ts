@@ -1,5 +1,5 @@
 /** Gradients of a loss by the weights of a model, batch by batch: what criteria of pruning ask for. */
-import { float32Tensor, float32Values, type Model, type Tensor } from '../ir/index.js';
+import { elementCount, float32Tensor, float32Values, type Model, type Tensor } from '../ir/index.js';
 import type { GradientRequest, SampleRun } from '../method.js';
 import { automaticLosses } from './automatic-losses.js';
 import { type LossTerm, type ObjectiveInputs, objectiveOf } from './objective.js';
@@ -54,7 +54,7 @@ async function targetsOf({ session, inputs }: Prepared, run: SampleRun): Promise
   const { targets } = inputs;
   if (!targets) return new Float32Array();
   if (run.labels) return targetValues(run.labels, targets);
-  const size = targets.dims.reduce((product, each) => product * each, 1);
+  const size = elementCount(targets.dims);
   const none = new Float32Array(size);
   if (targets.form === 'values') return none;
   const { output } = await session.run(new Map([...run.feeds, [targets.name, float32Tensor(targets.dims, none)]]));
@@ -74,5 +74,5 @@ function ownAnswers(output: Tensor, classes: number): Float32Array {
 /** A constant that the loss does not depend on. */
 function zeros(model: Model, name: string): Float32Array {
   const found = [...model.graph.initializers].find(([value]) => value.name === name);
-  return new Float32Array(found?.[1].dims.reduce((product, size) => product * size, 1) ?? 0);
+  return new Float32Array(found ? elementCount(found[1].dims) : 0);
 }

@@ -1,7 +1,18 @@
 /** A model made ready for differentiation: sizes fixed to one batch, parameters fed instead of stored. */
 import { EngineError } from '../engine-errors.js';
 import { adoptModel } from '../ir/adopt-model.js';
-import { attributeOf, cloneModel, float32Values, type Model, NameAuthority, type Node, type Tensor, Value } from '../ir/index.js';
+import {
+  attributeOf,
+  cloneModel,
+  elementCount,
+  float32Tensor,
+  float32Values,
+  type Model,
+  NameAuthority,
+  type Node,
+  type Tensor,
+  Value,
+} from '../ir/index.js';
 import type { MethodContext } from '../method.js';
 import { constantNodeTensor } from '../passes/constant-nodes.js';
 import { cleanUp } from '../passes/index.js';
@@ -90,15 +101,10 @@ export async function trainableModel({ model, feeds, context, batchStatistics, a
   return { model: copy, names, parameters, statistics, shapes };
 }
 
+/** The same memory: what moves the values moves the tensor. */
 export function parameterTensor({ dims, values }: Parameter): Tensor {
-  return {
-    dataType: 'float32',
-    dims,
-    data: { byteLength: values.byteLength, read: () => bytesOf(values), chunks: () => [bytesOf(values)] },
-  };
+  return float32Tensor(dims, values);
 }
-
-const bytesOf = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
 function feed(model: Model, value: Value, tensor: Tensor): void {
   model.graph.initializers.delete(value);
@@ -168,4 +174,4 @@ function momentumOf(node: Node): number {
   return attribute?.kind === 'float' ? attribute.value : 0.9;
 }
 
-const valuesPerChannel = (dims: readonly number[]): number => dims.reduce((product, size) => product * size, 1) / (dims[1] ?? 1);
+const valuesPerChannel = (dims: readonly number[]): number => elementCount(dims) / (dims[1] ?? 1);

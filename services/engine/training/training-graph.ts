@@ -2,7 +2,7 @@
 
 import { blockConvolutions, orderForRelease, vjp } from '../autodiff/index.js';
 import { EngineError } from '../engine-errors.js';
-import { type DataType, GraphWriter, type Model, type Node, type Tensor, tensorOf, Value } from '../ir/index.js';
+import { type DataType, elementCount, GraphWriter, type Model, type Node, type Tensor, tensorOf, Value } from '../ir/index.js';
 import { channelBlock } from '../runtime/channel-block.js';
 import type { Runtime } from '../runtime/execution-session.js';
 import { observeShapes } from '../runtime/observe-shapes.js';
@@ -64,7 +64,7 @@ export async function trainingGraph(request: TrainingGraphRequest): Promise<Trai
   const parameters = [...trainable.parameters, ...scope.added];
   for (const each of [...parameters, ...trainable.statistics.flatMap(({ mean, variance }) => [mean, variance])])
     feeds.set(each.name, parameterTensor(each));
-  for (const [name, dims] of scope.inputs) feeds.set(name, tensorOf('float32', dims, new Float32Array(size(dims))));
+  for (const [name, dims] of scope.inputs) feeds.set(name, tensorOf('float32', dims, new Float32Array(elementCount(dims))));
   const { shapes } = await observeShapes(request.runtime, { model, feeds });
   const passThrough = request.passThrough ? { passThrough: request.passThrough } : {};
   const trained = parameters.filter(isTrained);
@@ -84,8 +84,6 @@ export async function trainingGraph(request: TrainingGraphRequest): Promise<Trai
     inputs: scope.inputs,
   };
 }
-
-const size = (dims: readonly number[]): number => dims.reduce((product, each) => product * each, 1);
 
 /** Outputs of the training graph: loss, gradients, statistics of the batch, and the first output of the model. Inputs that nobody reads go. */
 function publish({ model, statistics }: TrainableModel, loss: Value, gradients: ReadonlyMap<Value, Value>): void {

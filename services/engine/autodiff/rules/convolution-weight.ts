@@ -1,5 +1,5 @@
 /** The gradient of the weight of a convolution: correlations of its input with the gradient of its output. */
-import { attributeOf, type GraphWriter, type Value } from '../../ir/index.js';
+import { attributeOf, elementCount, type GraphWriter, type Value } from '../../ir/index.js';
 import type { ConvGeometry } from '../conv-geometry.js';
 import { fromRows, isDepthwise } from './convolution-depthwise.js';
 import { weightGradientByTaps } from './convolution-taps.js';
@@ -34,7 +34,6 @@ const THIN = 4;
 
 const forms = { columns: fromColumns, shifts: fromShifts, rows: fromRows } as const;
 
-const product = (sizes: readonly number[]): number => sizes.reduce((total, size) => total * size, 1);
 const concat = (write: GraphWriter, values: readonly Value[], axis: number): Value =>
   values.length === 1 ? (values[0] as Value) : write.node('Concat', values, { axis: attributeOf.int(axis) });
 
@@ -64,7 +63,7 @@ function fromColumns(write: GraphWriter, geometry: ConvGeometry, x: Value, gradi
       : write.node('Slice', [padded, write.ints(starts), write.ints(ends), write.ints(axes), write.ints(strides)]);
     return group === 1 ? part : write.node('Reshape', [part, write.ints([batch, group, channelsPerGroup, ...output])]);
   });
-  const positions = product(output);
+  const positions = elementCount(output);
   const joined = concat(write, columns, group === 1 ? 1 : 2);
   const rows = write.node('Reshape', [joined, write.ints([batch, group, offsets.length * channelsPerGroup, positions])]);
   const g = write.node('Reshape', [gradient, write.ints([batch, group, outputsPerGroup, positions])]);
@@ -89,7 +88,7 @@ function fromShifts(write: GraphWriter, geometry: ConvGeometry, x: Value, gradie
   const taps = kernel.map((size, axis) => Math.ceil(size / (strides[axis] ?? 1)));
   const dilations = geometry.dilations;
   const reach = taps.map((size, axis) => (output[axis] ?? 1) + (size - 1) * (dilations[axis] ?? 1));
-  const phases = product(strides);
+  const phases = elementCount(strides);
   const last = kernel.length - 1;
   const frame = [...output.slice(0, -1), reach[last] ?? 1];
   const xs = rowShifts(write, { geometry, taps, frame, x: phasesOf(write, geometry, x, reach) });
@@ -99,8 +98,8 @@ function fromShifts(write: GraphWriter, geometry: ConvGeometry, x: Value, gradie
     dilation: dilations[last] ?? 1,
     rank: kernel.length,
   });
-  const length = product(frame);
-  const shifts = product(taps.slice(0, -1));
+  const length = elementCount(frame);
+  const shifts = elementCount(taps.slice(0, -1));
   const left = write.node('Reshape', [concat(write, xs, 2), write.ints([batch, group, shifts * phases * channelsPerGroup, length])]);
   const right = write.node('Reshape', [concat(write, gs, 2), write.ints([batch, group, gs.length * outputsPerGroup, length])]);
   return ordered(write, geometry, taps, sumOfSamples(write, write.microsoft('FusedMatMul', [left, right], { transB: attributeOf.int(1) })));
@@ -116,7 +115,7 @@ function phasesOf(write: GraphWriter, geometry: ConvGeometry, x: Value, reach: r
   const { batch, group, channelsPerGroup, strides, input, padsBegin } = geometry;
   const end = reach.map((size, axis) => size * (strides[axis] ?? 1) - (input[axis] ?? 0) - (padsBegin[axis] ?? 0));
   const padded = pad(write, x, padsBegin, end);
-  const channels = product(strides) * channelsPerGroup;
+  const channels = elementCount(strides) * channelsPerGroup;
   const shape = write.ints([batch, group, channels, ...reach]);
   if (strides.every((stride) => stride === 1)) return write.node('Reshape', [padded, shape]);
   if (group === 1 && strides.length === 2 && strides[0] === strides[1]) {
@@ -141,7 +140,7 @@ function rowShifts(write: GraphWriter, { geometry, taps, frame, x }: RowShifts):
   const rows = taps.slice(0, -1);
   const axes = rows.map((_, axis) => axis + 3);
   return indices(rows).map((offset) => {
-    if (product(rows) === 1) return x;
+    if (elementCount(rows) === 1) return x;
     const starts = offset.map((at, axis) => at * (geometry.dilations[axis] ?? 1));
     const ends = starts.map((start, axis) => start + (frame[axis] ?? 1));
     return write.node('Slice', [x, write.ints(starts), write.ints(ends), write.ints(axes)]);

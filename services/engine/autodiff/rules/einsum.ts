@@ -2,7 +2,7 @@
 import { attributeOf, stringAttribute, type Value } from '../../ir/index.js';
 import { sumTo } from '../broadcasting.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
-import { unknownOperand } from '../unknown-operand.js';
+import { unknownOperand } from '../no-gradient.js';
 
 interface Equation {
   /** Letters of the axes of each operand. */

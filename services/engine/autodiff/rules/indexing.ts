@@ -1,7 +1,7 @@
 /** Gradients of reading and writing by index: reads are undone by adding writes, writes by reads. */
-import { attributeOf, intAttribute, integerValues, stringAttribute, type Value } from '../../ir/index.js';
+import { attributeOf, elementCount, intAttribute, integerValues, stringAttribute, type Value } from '../../ir/index.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
-import { unknownOperand } from '../unknown-operand.js';
+import { unknownOperand } from '../no-gradient.js';
 
 const add = { reduction: attributeOf.string('add') };
 
@@ -48,7 +48,7 @@ interface Rows {
 function addRows(step: BackwardStep, { gradient, indices, dims, axis }: Rows): Value {
   const { write } = step;
   const taken = step.shape(indices);
-  const count = taken.reduce((product, size) => product * size, 1);
+  const count = elementCount(taken);
   const rest = dims.filter((_, other) => other !== axis);
   const order = [...taken.map((_, at) => axis + at), ...rest.map((_, at) => (at < axis ? at : at + taken.length))];
   const moved = axis === 0 ? gradient : write.node('Transpose', [gradient], { perm: attributeOf.ints(order) });

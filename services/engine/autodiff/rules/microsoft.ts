@@ -3,7 +3,7 @@ import { type Attribute, attributeOf, floatAttribute, type GraphWriter, intAttri
 import { sumTo } from '../broadcasting.js';
 import { erfGeluSlope, swishSlope, tanhGeluSlope } from '../gelu.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
-import { unknownOperand } from '../unknown-operand.js';
+import { unknownOperand } from '../no-gradient.js';
 
 type Shape = readonly number[];
 

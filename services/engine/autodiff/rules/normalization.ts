@@ -1,12 +1,11 @@
 /** Gradients of normalizations. x^ is the normalized x, t = g gamma. */
-import { attributeOf, float32Tensor, floatAttribute, type GraphWriter, intAttribute, type Value } from '../../ir/index.js';
+import { attributeOf, elementCount, float32Tensor, floatAttribute, type GraphWriter, intAttribute, type Value } from '../../ir/index.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
 import { reduced } from '../reduced.js';
 import { channelSums, columnSums } from '../sums.js';
 
 const mul = (write: GraphWriter, left: Value, right: Value): Value => write.node('Mul', [left, right]);
 const sub = (write: GraphWriter, left: Value, right: Value): Value => write.node('Sub', [left, right]);
-const product = (sizes: readonly number[]): number => sizes.reduce((total, size) => total * size, 1);
 
 /** 1 / sqrt(variance + epsilon). */
 function inverseDeviation(write: GraphWriter, variance: Value, epsilon: number): Value {
@@ -99,7 +98,7 @@ interface ThroughStatistics extends BatchParts {
  */
 function throughStatistics(write: GraphWriter, parts: ThroughStatistics, { dgamma, dbeta }: { dgamma: Value; dbeta: Value }): Value {
   const { x, gamma, gradient, dims, mean, inverse, toMean, toVariance } = parts;
-  const count = product(dims) / (dims[1] ?? 1);
+  const count = elementCount(dims) / (dims[1] ?? 1);
   const share = write.float(-1 / count);
   const add = (sum: Value, more: Value | null | undefined, factor: number): Value =>
     more ? write.node('Add', [sum, mul(write, more, write.float(factor / count))]) : sum;
@@ -167,7 +166,7 @@ const byRows =
     const gradient = step.gradients[0] ?? write.node('Expand', [write.float(0), write.ints(dims)]);
     const axis = intAttribute(node, 'axis', -1);
     const first = axis < 0 ? axis + dims.length : axis;
-    const sizes = [product(dims.slice(0, first)), product(dims.slice(first))];
+    const sizes = [elementCount(dims.slice(0, first)), elementCount(dims.slice(first))];
     const asRows = (value: Value): Value => write.node('Reshape', [value, write.ints(sizes)]);
     const scale = write.node('Reshape', [write.node('Expand', [gamma, write.ints(dims.slice(first))]), write.ints([sizes[1] ?? 1])]);
     const column = (value: Value): Value => write.node('Reshape', [value, write.ints([sizes[0] ?? 1, 1])]);
@@ -204,7 +203,7 @@ const byGroups =
     if (!x || !gamma || !gradient) return [];
     const dims = step.shape(x);
     const channels = dims[1] ?? 1;
-    const scales = product(step.shape(gamma));
+    const scales = elementCount(step.shape(gamma));
     const rows = (dims[0] ?? 1) * groupsOf(step, channels);
     /** Scales of operator set 18 are one per group. */
     const wide = (vector: Value): Value =>

@@ -2,7 +2,7 @@
 import { attributeOf, intsAttribute, stringAttribute, type Value } from '../../ir/index.js';
 import { constantNumbers } from '../constant-numbers.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
-import { unknownOperand } from '../unknown-operand.js';
+import { unknownOperand } from '../no-gradient.js';
 
 interface PaddedAxis {
   readonly axis: number;

@@ -1,9 +1,16 @@
 /** Gradients of pooling. */
-import { attributeOf, float32Tensor, type GraphWriter, intAttribute, intsAttribute, type Node, type Value } from '../../ir/index.js';
+import {
+  attributeOf,
+  elementCount,
+  float32Tensor,
+  type GraphWriter,
+  intAttribute,
+  intsAttribute,
+  type Node,
+  type Value,
+} from '../../ir/index.js';
 import { type ConvGeometry, convGeometry } from '../conv-geometry.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
-
-const product = (sizes: readonly number[]): number => sizes.reduce((total, size) => total * size, 1);
 
 /** A pool has the geometry of a convolution of each channel with its window. */
 function poolGeometry(step: BackwardStep): ConvGeometry {
@@ -33,7 +40,7 @@ const maxPool: GradientRule = (step) => {
     return [write.node('MaxUnpool', [gradient, indices], { kernel_shape: attributeOf.ints(kernel), strides: attributeOf.ints(strides) })];
   }
   const dims = step.shape(x);
-  const zeros = write.node('Expand', [write.float(0), write.ints([product(dims)])]);
+  const zeros = write.node('Expand', [write.float(0), write.ints([elementCount(dims)])]);
   const flat = (value: Value): Value => write.node('Reshape', [value, write.ints([-1])]);
   const scattered = write.node('ScatterElements', [zeros, flat(indices), flat(gradient)], { reduction: attributeOf.string('add') });
   return [write.node('Reshape', [scattered, write.ints(dims)])];
@@ -72,7 +79,7 @@ const averagePool: GradientRule = (step) => {
   if (!gradient) return [];
   const geometry = poolGeometry(step);
   const { kernel, output } = geometry;
-  if (isTiling(geometry)) return [spread(write, write.node('Mul', [gradient, write.float(1 / product(kernel))]), geometry)];
+  if (isTiling(geometry)) return [spread(write, write.node('Mul', [gradient, write.float(1 / elementCount(kernel))]), geometry)];
   const share = write.constant(float32Tensor([1, 1, ...output], shares(node, geometry)));
   return [windowSums(step, write.node('Mul', [gradient, share]), geometry)];
 };
@@ -83,7 +90,7 @@ export const intoWindows = (step: BackwardStep, value: Value): Value => windowSu
 function windowSums({ write }: BackwardStep, value: Value, geometry: ConvGeometry): Value {
   const { batch, channels, kernel, strides, dilations, output } = geometry;
   const single = write.node('Reshape', [value, write.ints([batch * channels, 1, ...output])]);
-  const ones = write.constant(float32Tensor([1, 1, ...kernel], new Float32Array(product(kernel)).fill(1)));
+  const ones = write.constant(float32Tensor([1, 1, ...kernel], new Float32Array(elementCount(kernel)).fill(1)));
   const whole = write.node('ConvTranspose', [single, ones], {
     strides: attributeOf.ints(strides),
     dilations: attributeOf.ints(dilations),
@@ -111,7 +118,7 @@ const globalAveragePool: GradientRule = (step) => {
   const [gradient] = step.gradients;
   if (!gradient) return [];
   const dims = step.shape(node.inputs[0]);
-  const share = write.node('Mul', [gradient, write.float(1 / product(dims.slice(2)))]);
+  const share = write.node('Mul', [gradient, write.float(1 / elementCount(dims.slice(2)))]);
   return [write.node('Expand', [share, write.ints(dims)])];
 };
 

@@ -1,10 +1,10 @@
 /** Gradients of fake quantization: a QuantizeLinear whose integers are read by DequantizeLinear nodes of the same scale. */
-import { EngineError } from '../../engine-errors.js';
 import {
   attributeOf,
   type DataType,
   dataTypeFromCode,
   dataTypes,
+  elementCount,
   float32Values,
   intAttribute,
   type Node,
@@ -12,15 +12,8 @@ import {
   type Value,
 } from '../../ir/index.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
+import { noGradient } from '../no-gradient.js';
 import { channelSums } from '../sums.js';
-
-function unsupported(node: Node, what: string): EngineError {
-  return new EngineError(
-    'model_unsupported',
-    `${node.opType} (node "${node.name}") has no gradient ${what}. Train only weights behind it: name them in "trainable".`,
-    { operator: node.opType, node: node.name },
-  );
-}
 
 function isSameScale(step: BackwardStep, left: Value | null | undefined, right: Value | null | undefined): boolean {
   if (left === right) return true;
@@ -42,7 +35,7 @@ function sumPerScale(step: BackwardStep, value: Value, dims: readonly number[]):
     const total = write.node('ReduceSum', [value], { keepdims: attributeOf.int(0) });
     return scale.length === 0 ? total : write.node('Reshape', [total, write.ints(scale)]);
   }
-  const size = (from: number, to?: number): number => dims.slice(from, to).reduce((product, each) => product * each, 1);
+  const size = (from: number, to?: number): number => elementCount(dims.slice(from, to));
   const stacked = [size(0, axis), dims[axis] ?? 1, size(axis + 1)];
   return channelSums(write, write.node('Reshape', [value, write.ints(stacked)]), stacked);
 }
@@ -51,8 +44,8 @@ function sumPerScale(step: BackwardStep, value: Value, dims: readonly number[]):
 function scaledAxis(step: BackwardStep, dims: readonly number[]): number | null {
   const { node } = step;
   const scale = step.shape(node.inputs[1]);
-  if (intAttribute(node, 'block_size', 0) !== 0 || scale.length > 1) throw unsupported(node, 'with one scale per block');
-  if (scale.reduce((product, size) => product * size, 1) === 1) return null;
+  if (intAttribute(node, 'block_size', 0) !== 0 || scale.length > 1) throw noGradient(node, 'with one scale per block');
+  if (elementCount(scale) === 1) return null;
   const axis = intAttribute(node, 'axis', 1);
   return axis < 0 ? axis + dims.length : axis;
 }
@@ -75,7 +68,7 @@ function integerType(step: BackwardStep): DataType {
 /** Least and greatest integer of a type. */
 function integerRange(node: Node, type: DataType): readonly [number, number] {
   const [, sign, bits] = /^(u?)int(\d+)$/.exec(type) ?? [];
-  if (bits === undefined) throw unsupported(node, `to ${type}`);
+  if (bits === undefined) throw noGradient(node, `to ${type}`);
   return sign === 'u' ? [0, 2 ** Number(bits) - 1] : [-(2 ** (Number(bits) - 1)), 2 ** (Number(bits) - 1) - 1];
 }
 
@@ -129,8 +122,8 @@ const dequantizeLinear: GradientRule = (step) => {
   if (!gradient || !integers || !scale || !y) return [];
   if (step.wants(0)) {
     const source = integers.producer;
-    if (source?.opType !== 'QuantizeLinear') throw unsupported(node, 'by integers that no QuantizeLinear made');
-    if (!isSameScale(step, source.inputs[1], scale)) throw unsupported(node, 'behind a QuantizeLinear of another scale');
+    if (source?.opType !== 'QuantizeLinear') throw noGradient(node, 'by integers that no QuantizeLinear made');
+    if (!isSameScale(step, source.inputs[1], scale)) throw noGradient(node, 'behind a QuantizeLinear of another scale');
     return [gradient];
   }
   const total = sumPerScale(step, write.node('Mul', [gradient, y]), step.shape(y));

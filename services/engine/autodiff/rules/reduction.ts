@@ -1,7 +1,7 @@
 /** Gradients of reductions: what was summed up gets the gradient of the sum, times the slope of the reduction. */
 import { attributeOf, intAttribute, integerValues, intsAttribute, type Node, type Value } from '../../ir/index.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
-import { unknownOperand } from '../unknown-operand.js';
+import { unknownOperand } from '../no-gradient.js';
 
 interface Reduction {
   readonly x: Value;

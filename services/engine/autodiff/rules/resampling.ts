@@ -11,7 +11,7 @@ import {
   type Value,
 } from '../../ir/index.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
-import { unknownOperand } from '../unknown-operand.js';
+import { unknownOperand } from '../no-gradient.js';
 
 /** DCR is undone by SpaceToDepth; CRD [N, C, r, r, H, W] as [N, C, H, r, W, r] is turned back by hand. */
 const depthToSpace: GradientRule = (step) => {

@@ -1,5 +1,5 @@
 /** Losses of class scores: cross-entropy against labels, and distillation from the scores of a teacher. */
-import { attributeOf, type GraphWriter, type Value } from '../../ir/index.js';
+import { attributeOf, elementCount, type GraphWriter, type Value } from '../../ir/index.js';
 
 /** Scores before the softmax, [N, ..., C]: classes are on the last axis. */
 export interface ClassScores {
@@ -11,7 +11,7 @@ const lastAxis = { axis: attributeOf.int(-1) };
 
 /** Rows that a mean is taken over: everything but the classes. */
 export function rowCount(dims: readonly number[]): number {
-  return dims.slice(0, -1).reduce((product, size) => product * size, 1);
+  return elementCount(dims.slice(0, -1));
 }
 
 /** sum(a b) / rows. */
