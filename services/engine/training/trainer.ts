@@ -13,6 +13,7 @@ import type { Parameter } from './trainable-model.js';
 import type { TrainingBatch, TrainingBatches } from './training-batches.js';
 import type { TrainingGraph } from './training-graph.js';
 import type { BatchResult, TrainingSession } from './training-session.js';
+import { copyArrays } from './training-state.js';
 
 export interface TrainerOptions {
   readonly epochs: number;
@@ -181,10 +182,7 @@ class Trainer {
   }
 
   private restore(checkpoint: Checkpoint): void {
-    const own = this.arrays();
-    for (const [name, { length }] of own)
-      if (checkpoint.arrays.get(name)?.length !== length) throw new RangeError(`the checkpoint has other values of "${name}"`);
-    for (const [name, values] of own) values.set(checkpoint.arrays.get(name) ?? []);
+    copyArrays(checkpoint.arrays, this.arrays());
     const counters = (prefix: string): Map<string, number> =>
       new Map([...checkpoint.integers].flatMap(([name, value]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [])));
     this.optimizer.restore({ arrays: this.optimizer.state().arrays, counters: counters('optimizer/') });
