@@ -156,6 +156,7 @@ module.exports = {
     layer('qat', 'calibration/', 'quantization/', 'training/', ...aboveWeights),
     layer('sparsity', ...aboveWeights),
     layer('low-rank', ...aboveWeights),
+    layer('accelerators', 'ir/', 'ops/'),
     layer('emulation', 'ir/', 'onnx/', 'runtime/', 'quantization/'),
     layer('evaluation', 'ir/', 'layers/', sessionPort, methodType),
     layer('data', 'ir/', sessionPort, methodType),
@@ -163,7 +164,7 @@ module.exports = {
       'engine-core-is-pure',
       'the mathematics reads no files and opens no sockets',
       {
-        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|qat|training)/',
+        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|qat|training|accelerators)/',
         pathNot: '^services/engine/training/(checkpoint|sample-records)\\.ts$',
       },
       { dependencyTypes: ['core'], path: '^(node:)?(fs|net|http|https|dns|tls|child_process|worker_threads|process)(/|$)' },
