@@ -8,7 +8,6 @@ import { decodeModelFile } from '../../services/engine/onnx/index.js';
 import { createOrtRuntime } from '../../services/engine/runtime/ort-session.js';
 import { pseudoRandom } from '../../services/engine/runtime/pseudo-random.js';
 import { objectiveOf } from '../../services/engine/training/objective.js';
-import { createOptimizer } from '../../services/engine/training/optimizer.js';
 import { trainableModel } from '../../services/engine/training/trainable-model.js';
 import { trainingGraph } from '../../services/engine/training/training-graph.js';
 import { TrainingSession } from '../../services/engine/training/training-session.js';
@@ -49,7 +48,8 @@ try {
   const feeds = new Map([[model.graph.inputs[0]?.name ?? '', filled(network.dims)]]);
   const trainable = await trainableModel({ model, feeds, context, batchStatistics: true });
   const { objective, inputs } = objectiveOf([{ kind: network.isClassifier ? 'cross-entropy' : 'mse' }]);
-  const graph = await trainingGraph({ trainable, feeds, objective, runtime });
+  const optimizer = network.optimizer === 'sgd' ? ({ name: 'sgd', momentum: 0.9 } as const) : ({ name: 'adamw' } as const);
+  const graph = await trainingGraph({ trainable, feeds, objective, runtime, updates: { optimizer } });
   const session = await TrainingSession.open(runtime, graph);
   const targets = inputs.targets;
   if (!targets) throw new Error('the objective has no targets');
@@ -58,15 +58,10 @@ try {
   const shares = new Float32Array(goal.data.byteLength / 4);
   for (let row = 0; row < shares.length; row += classes) shares[row + random.below(classes)] = 1;
   const all = new Map([...feeds, [targets.name, network.isClassifier ? float32Tensor(targets.dims, shares) : goal]]);
-  const trained = graph.parameters.filter((parameter) => graph.gradients.has(parameter.name));
-  const optimizer = createOptimizer(
-    network.optimizer === 'sgd' ? { name: 'sgd', momentum: 0.9 } : { name: 'adamw' },
-    trained.map(({ name: parameter, values }) => ({ name: parameter, length: values.length, decays: true })),
-  );
-  const parameters = new Map(trained.map(({ name: parameter, values }) => [parameter, values]));
+  let taken = 0;
   const step = async (): Promise<void> => {
-    const { gradients } = await session.run(all);
-    optimizer.step(parameters, gradients, 1e-4);
+    taken += 1;
+    await session.step(all, taken, 1e-4);
   };
   for (let warm = 0; warm < 5; warm++) await step();
   const rates: number[] = [];

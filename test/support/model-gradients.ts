@@ -6,9 +6,9 @@ import { decodeModelFile } from '../../services/engine/onnx/index.js';
 import type { Runtime } from '../../services/engine/runtime/execution-session.js';
 import { type PseudoRandom, pseudoRandom } from '../../services/engine/runtime/pseudo-random.js';
 import { findSampleInputs } from '../../services/engine/runtime/sample-inputs.js';
+import { GradientSession } from '../../services/engine/training/gradient-session.js';
 import { type TrainableModel, trainableModel } from '../../services/engine/training/trainable-model.js';
 import { type Objective, trainingGraph } from '../../services/engine/training/training-graph.js';
-import { TrainingSession } from '../../services/engine/training/training-session.js';
 import { untieIdentities } from '../../services/engine/training/untie-identities.js';
 
 export const dataFolder = process.env.LATHE_DATA ?? join(import.meta.dirname, '../../../shared/data');
@@ -54,7 +54,7 @@ export async function modelGradients(path: string, runtime: Runtime, scratch: st
   const trainable = await trainableModel({ model, feeds, context, batchStatistics: true });
   const { objective, projections } = projection();
   const graph = await trainingGraph({ trainable, feeds, objective, runtime });
-  const session = await TrainingSession.open(runtime, graph);
+  const session = await GradientSession.open(runtime, graph);
   const fed = new Map([...feeds, ...[...projections.values()].map(({ input, tensor }) => [input, tensor] as const)]);
   const { loss, gradients } = await session.run(fed);
   return {

@@ -2,14 +2,14 @@
 import { elementCount, float32Tensor, float32Values, type Model, type Tensor } from '../ir/index.js';
 import type { GradientRequest, SampleRun } from '../method.js';
 import { automaticLosses } from './automatic-losses.js';
+import { GradientSession } from './gradient-session.js';
 import { type LossTerm, type ObjectiveInputs, objectiveOf } from './objective.js';
 import { targetValues } from './targets.js';
 import { trainableModel } from './trainable-model.js';
 import { trainingGraph } from './training-graph.js';
-import { TrainingSession } from './training-session.js';
 
 interface Prepared {
-  readonly session: TrainingSession;
+  readonly session: GradientSession;
   readonly inputs: ObjectiveInputs;
   readonly rows: number;
 }
@@ -46,7 +46,7 @@ async function prepare({ model, constants, context }: GradientRequest, run: Samp
   const trainable = await trainableModel({ model, feeds: run.feeds, context, batchStatistics: false, alsoTrained: wanted });
   const isTrained = ({ name }: { name: string }): boolean => wanted.has(name);
   const graph = await trainingGraph({ trainable, feeds: run.feeds, objective, isTrained, runtime: context.runtime });
-  return { session: await TrainingSession.open(context.runtime, graph), inputs, rows: run.rows };
+  return { session: await GradientSession.open(context.runtime, graph), inputs, rows: run.rows };
 }
 
 /** Labels, or what the model says itself: a run with targets of nothing gives its outputs. */

@@ -1,6 +1,10 @@
-/** Moves parameters against their gradients, in typed arrays: what a step leaves is all that the next one depends on. */
-import { EngineError } from '../engine-errors.js';
-import { copyArrays, type TrainingState } from './training-state.js';
+/**
+ * The step of the optimizer as nodes of the training graph: parameters and what the rule remembers of them go in and come out moved.
+ * The runtime moves them on all cores while the gradients are still in its caches, and no gradient is copied out.
+ */
+import type { GraphWriter, Value } from '../ir/index.js';
+import { clippedByGlobalNorm } from './gradient-clipping.js';
+import type { Parameter } from './trainable-model.js';
 import { type AdamOptions, adamRule } from './update-rules/adam.js';
 import { type LionOptions, lionRule } from './update-rules/lion.js';
 import { type SgdOptions, sgdRule } from './update-rules/stochastic-gradient-descent.js';
@@ -8,33 +12,77 @@ import type { UpdateRule } from './update-rules/update-rule.js';
 
 export type OptimizerOptions = SgdOptions | AdamOptions | LionOptions;
 
-export interface ParameterSpec {
-  readonly name: string;
-  /** Number of values. */
-  readonly length: number;
-  /** False for biases, normalizations and quantization scales: weight decay leaves them alone. */
-  readonly decays: boolean;
-  /** Factor on the learning rate of this parameter; default 1. */
-  readonly learningRateScale?: number;
+export interface UpdateOptions {
+  readonly optimizer: OptimizerOptions;
+  /** Largest global norm of the gradients. */
+  readonly clipNorm?: number;
 }
 
-export interface Optimizer {
-  /**
-   * Moves each parameter that has a gradient, in place; one without stays as it is and its step is not counted, as in PyTorch.
-   * Throws RangeError when a parameter is missing or a length is not that of its spec.
-   */
-  step(parameters: ReadonlyMap<string, Float32Array>, gradients: ReadonlyMap<string, Float32Array>, learningRate: number): void;
-  state(): TrainingState;
-  /** Copies. Throws RangeError when `state` is not of an optimizer with these options and parameters. */
-  restore(state: TrainingState): void;
+/** A tensor of float32 that every step reads and writes anew. */
+export interface MovingTensor {
+  /** `parameter/<name>`, `<buffer>/<name>`. */
+  readonly key: string;
+  readonly dims: readonly number[];
+  /** Names of the graph input that takes it and of the graph output that holds it after the step. */
+  readonly input: string;
+  readonly output: string;
+  /** What the first step reads. */
+  readonly initial: Float32Array;
+}
+
+export interface OptimizerStep {
+  /** The trained parameters, then what is remembered of them. */
+  readonly moving: readonly MovingTensor[];
+  /** Graph inputs that hold one number each, in step `step`, counted from 1. */
+  ratesAt(step: number, learningRate: number): ReadonlyMap<string, number>;
+}
+
+export interface TrainedParameter {
+  readonly parameter: Parameter;
+  /** The graph input of the parameter. */
+  readonly value: Value;
+  /** dL/dvalue. */
+  readonly gradient: Value;
+}
+
+/** What the step adds to the border of the graph. */
+export interface OptimizerBorder {
+  input(name: string, dims: readonly number[]): Value;
+  output(value: Value): void;
 }
 
 /** Throws EngineError `recipe_invalid` for options that no rule can work with. */
-export function createOptimizer(options: OptimizerOptions, parameters: readonly ParameterSpec[]): Optimizer {
-  const rule = ruleOf(options);
-  if (!(rule.weightDecay >= 0 && rule.weightDecay < Number.POSITIVE_INFINITY))
-    throw new EngineError('recipe_invalid', `weightDecay must be at least 0, not ${rule.weightDecay}.`);
-  return new RuleOptimizer(rule, parameters);
+export function writeOptimizerStep(
+  write: GraphWriter,
+  { trained, options, border }: { trained: readonly TrainedParameter[]; options: UpdateOptions; border: OptimizerBorder },
+): OptimizerStep {
+  const rule = ruleOf(options.optimizer);
+  const rates = rule.rates.map((name) => border.input(`optimizer/${name}`, []));
+  const plain = trained.map(({ gradient }) => gradient);
+  const gradients = options.clipNorm === undefined ? plain : clippedByGlobalNorm(write, plain, options.clipNorm);
+  const moved = trained.map(({ parameter, value }, at) => {
+    const { name, dims, values, role } = parameter;
+    const buffers = rule.buffers.map((buffer) => border.input(`${buffer}/${name}`, dims));
+    const update = rule.write({ write, value, gradient: gradients[at] as Value, buffers, rates, decays: role === 'weight' });
+    const moving = (key: string, input: Value, output: Value, initial: Float32Array): MovingTensor => {
+      border.output(output);
+      return { key, dims, input: input.name, output: output.name, initial };
+    };
+    return {
+      parameter: moving(`parameter/${name}`, value, update.value, values),
+      buffers: buffers.map((input, index) =>
+        moving(`${rule.buffers[index]}/${name}`, input, update.buffers[index] as Value, new Float32Array(values.length)),
+      ),
+    };
+  });
+  return {
+    moving: [...moved.map(({ parameter }) => parameter), ...moved.flatMap(({ buffers }) => buffers)],
+    ratesAt: (step, learningRate) => {
+      const numbers = rule.ratesAt(step, learningRate);
+      /** Where nothing decays, nobody reads the rate of the decay. */
+      return new Map(rates.flatMap(({ name, isRead }, at) => (isRead ? [[name, numbers[at] ?? Number.NaN]] : [])));
+    },
+  };
 }
 
 function ruleOf(options: OptimizerOptions): UpdateRule {
@@ -48,61 +96,5 @@ function ruleOf(options: OptimizerOptions): UpdateRule {
       return lionRule(options);
     default:
       return options satisfies never;
-  }
-}
-
-interface Slot extends ParameterSpec {
-  readonly buffers: readonly Float32Array[];
-  step: number;
-}
-
-class RuleOptimizer implements Optimizer {
-  private readonly slots: readonly Slot[];
-
-  constructor(
-    private readonly rule: UpdateRule,
-    parameters: readonly ParameterSpec[],
-  ) {
-    this.slots = parameters.map((spec) => ({ ...spec, buffers: rule.buffers.map(() => new Float32Array(spec.length)), step: 0 }));
-  }
-
-  step(parameters: ReadonlyMap<string, Float32Array>, gradients: ReadonlyMap<string, Float32Array>, learningRate: number): void {
-    for (const slot of this.slots) {
-      const gradient = gradients.get(slot.name);
-      if (!gradient) continue;
-      const values = parameters.get(slot.name);
-      if (values?.length !== slot.length || gradient.length !== slot.length)
-        throw new RangeError(
-          `step: "${slot.name}" has ${slot.length} values; got ${values?.length} and ${gradient.length} of the gradient`,
-        );
-      slot.step += 1;
-      this.rule.update({
-        ...{ values, gradient, buffers: slot.buffers, step: slot.step },
-        learningRate: learningRate * (slot.learningRateScale ?? 1),
-        weightDecay: slot.decays ? this.rule.weightDecay : 0,
-      });
-    }
-  }
-
-  state(): TrainingState {
-    return { arrays: this.arrays(), counters: new Map(this.slots.map(({ name, step }) => [name, step])) };
-  }
-
-  restore({ arrays, counters }: TrainingState): void {
-    const steps = this.slots.map(({ name }) => {
-      const step = counters.get(name);
-      if (step === undefined) throw new RangeError(`restore: the state has no steps of "${name}"`);
-      return step;
-    });
-    copyArrays(arrays, this.arrays());
-    for (const [at, slot] of this.slots.entries()) slot.step = steps[at] ?? 0;
-  }
-
-  /** By `<buffer>/<parameter>`. */
-  private arrays(): Map<string, Float32Array> {
-    const named = this.slots.flatMap(({ name, buffers }) =>
-      buffers.map((values, at) => [`${this.rule.buffers[at]}/${name}`, values] as const),
-    );
-    return new Map(named);
   }
 }

@@ -16,7 +16,7 @@ import { objectiveOf } from './objective.js';
 import { batchSizeOf, type TrainingDefaults, type TrainingOptions, trainerOptions } from './options.js';
 import { Teacher, teacherShapes } from './teacher.js';
 import { type Parameter, trainableModel } from './trainable-model.js';
-import { type TrainingResult, train } from './trainer.js';
+import { type TrainerOptions, type TrainingResult, train } from './trainer.js';
 import { TrainingBatches } from './training-batches.js';
 import { openTrainingData, type TrainingData } from './training-data.js';
 import { type TrainingGraph, trainingGraph } from './training-graph.js';
@@ -54,7 +54,7 @@ export async function trainModel(model: Model, task: TrainingTask, context: Meth
     const session = await TrainingSession.open(context.runtime, prepared.graph);
     closers.push(() => session.close());
     if (prepared.teacher) closers.push(() => prepared.teacher?.close() ?? Promise.resolve());
-    const options = trainerOptions(task.options, task.defaults);
+    const { options } = prepared;
     const folder = context.checkpoints;
     const checkpoint =
       folder === undefined ? undefined : checkpointFile({ path: join(folder, `${task.by}-${context.step ?? 0}.checkpoint`) });
@@ -98,6 +98,7 @@ async function normalizeAfresh(
 
 interface Prepared {
   readonly graph: TrainingGraph;
+  readonly options: TrainerOptions;
   readonly batches: TrainingBatches;
   readonly teacher?: Teacher;
   readonly losses: readonly string[];
@@ -125,11 +126,9 @@ async function prepare(
   const passThrough = task.passThrough ? { passThrough: task.passThrough } : {};
   const also = task.alsoTrained ? { alsoTrained: task.alsoTrained } : {};
   const trainable = await trainableModel({ model, feeds, context, batchStatistics, ...also });
+  const trainer = trainerOptions(options, task.defaults);
   const graph = await trainingGraph({
-    trainable,
-    feeds,
-    objective,
-    isTrained: trainedBy(options),
+    ...{ trainable, feeds, objective, isTrained: trainedBy(options), updates: trainer },
     ...passThrough,
     runtime: context.runtime,
   });
@@ -142,7 +141,7 @@ async function prepare(
     ...(augmentation ? { augmentation } : {}),
     ...(teacher ? { teacher } : {}),
   });
-  return { graph, batches, ...(teacher ? { teacher } : {}), losses: terms.map(({ kind }) => kind) };
+  return { graph, batches, options: trainer, ...(teacher ? { teacher } : {}), losses: terms.map(({ kind }) => kind) };
 }
 
 function trainedBy({ trainable, frozen = [] }: TrainingOptions): (parameter: Parameter) => boolean {

@@ -4,23 +4,17 @@ import { float32Values } from '../ir/index.js';
 import type { LearningCurvePoint } from '../method.js';
 import type { CheckpointStore } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint-format.js';
-import { clipGlobalNorm } from './gradient-clipping.js';
 import { type LearningRateOptions, learningRateAt } from './learning-rate.js';
 import { MovingAverage } from './moving-average.js';
-import { createOptimizer, type Optimizer, type OptimizerOptions } from './optimizer.js';
+import type { UpdateOptions } from './optimizer.js';
 import { rightAnswers } from './targets.js';
-import type { Parameter } from './trainable-model.js';
 import type { TrainingBatch, TrainingBatches } from './training-batches.js';
 import type { TrainingGraph } from './training-graph.js';
-import type { BatchResult, TrainingSession } from './training-session.js';
-import { copyArrays } from './training-state.js';
+import type { StepResult, TrainingSession } from './training-session.js';
 
-export interface TrainerOptions {
+export interface TrainerOptions extends UpdateOptions {
   readonly epochs: number;
-  readonly optimizer: OptimizerOptions;
   readonly learningRate: LearningRateOptions;
-  /** Largest global norm of the gradients. */
-  readonly clipNorm?: number;
   /** Share of the average of the weights that a step keeps; the averages are the result then. */
   readonly averageDecay?: number;
 }
@@ -85,8 +79,6 @@ const nothing = (): Gathered => ({ loss: 0, right: 0, rows: 0, steps: 0 });
 class Trainer {
   readonly steps: number;
   readonly curve: LearningCurvePoint[] = [];
-  private readonly parameters: ReadonlyMap<string, Float32Array>;
-  private readonly optimizer: Optimizer;
   private readonly average: MovingAverage | undefined;
   private readonly curveEvery: number;
   private gathered = nothing();
@@ -94,37 +86,29 @@ class Trainer {
   private saved = performance.now();
 
   constructor(private readonly run: TrainingRun) {
-    const { graph, batches, options } = run;
+    const { session, batches, options } = run;
     this.steps = options.epochs * batches.perEpoch;
     this.curveEvery = Math.max(1, Math.ceil(this.steps / CURVE_POINTS));
-    const trained = graph.parameters.filter(({ name }) => graph.gradients.has(name));
-    this.parameters = new Map(trained.map(({ name, values }) => [name, values]));
-    this.optimizer = createOptimizer(
-      options.optimizer,
-      trained.map(({ name, values, role }) => ({ name, length: values.length, decays: role === 'weight' })),
-    );
-    this.average = options.averageDecay === undefined ? undefined : new MovingAverage(this.parameters, options.averageDecay);
+    this.average = options.averageDecay === undefined ? undefined : new MovingAverage(session.parameters(), options.averageDecay);
   }
 
   async step(step: number): Promise<void> {
     const { batches, session, options } = this.run;
     const batch = await batches.at(step);
-    const found = await session.run(batch.feeds);
-    if (!Number.isFinite(found.loss)) throw diverged(step);
-    if (options.clipNorm !== undefined) clipGlobalNorm(found.gradients, options.clipNorm);
     const rate = learningRateAt(options.learningRate, step, this.steps);
-    this.optimizer.step(this.parameters, found.gradients, rate);
-    this.average?.update(this.parameters);
+    const found = await session.step(batch.feeds, step + 1, rate);
+    if (!Number.isFinite(found.loss)) throw diverged(step);
+    this.average?.update(session.parameters());
     this.record(step, rate, { batch, found });
     if (performance.now() - this.saved >= (this.run.checkpointEveryMs ?? CHECKPOINT_MS)) await this.save(step + 1);
   }
 
   result(): ReadonlyMap<string, Float32Array> {
-    const weights = this.average?.values ?? this.parameters;
+    const weights = this.average?.values ?? this.run.session.parameters();
     return new Map([...weights].map(([name, values]) => [name, values.slice()]));
   }
 
-  private record(step: number, rate: number, { batch, found }: { batch: TrainingBatch; found: BatchResult }): void {
+  private record(step: number, rate: number, { batch, found }: { batch: TrainingBatch; found: StepResult }): void {
     const { classes } = this.run.batches;
     const rows = classes && batch.targets ? batch.targets.length / classes : 0;
     const right = classes && batch.targets ? rightAnswers(float32Values(found.output), batch.targets, classes) : 0;
@@ -182,40 +166,30 @@ class Trainer {
   }
 
   private restore(checkpoint: Checkpoint): void {
-    copyArrays(checkpoint.arrays, this.arrays());
-    const counters = (prefix: string): Map<string, number> =>
-      new Map([...checkpoint.integers].flatMap(([name, value]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [])));
-    this.optimizer.restore({ arrays: this.optimizer.state().arrays, counters: counters('optimizer/') });
-    this.average?.restore({ arrays: this.average.state().arrays, counters: counters('average/') });
+    const { arrays, integers } = checkpoint;
+    const counters = new Map(
+      [...integers].flatMap(([name, value]) => (name.startsWith(AVERAGE) ? [[name.slice(AVERAGE.length), value]] : [])),
+    );
+    const averages = new Map(
+      [...arrays].flatMap(([name, values]) => (name.startsWith(AVERAGE) ? [[name.slice(AVERAGE.length), values]] : [])),
+    );
+    this.average?.restore({ arrays: averages, counters });
+    this.run.session.restore(arrays);
   }
 
   /** Everything that moves. */
   private arrays(): Map<string, Float32Array> {
-    const { graph } = this.run;
-    const statistics: readonly Parameter[] = graph.statistics.flatMap(({ mean, variance }) => [mean, variance]);
-    const under = (prefix: string, arrays: Iterable<readonly [string, Float32Array]>): [string, Float32Array][] =>
-      [...arrays].map(([name, values]) => [`${prefix}/${name}`, values]);
-    return new Map([
-      ...under('parameter', this.parameters),
-      ...under(
-        'statistics',
-        statistics.map(({ name, values }) => [name, values] as const),
-      ),
-      ...under('optimizer', this.optimizer.state().arrays),
-      ...under('average', this.average?.state().arrays ?? []),
-    ]);
+    const averages = [...(this.average?.state().arrays ?? [])].map(([name, values]) => [`${AVERAGE}${name}`, values] as const);
+    return new Map([...this.run.session.arrays(), ...averages]);
   }
 
   private counters(step: number): Map<string, number> {
-    const under = (prefix: string, counters: Iterable<readonly [string, number]>): [string, number][] =>
-      [...counters].map(([name, value]) => [`${prefix}/${name}`, value]);
-    return new Map([
-      ['step', step],
-      ...under('optimizer', this.optimizer.state().counters),
-      ...under('average', this.average?.state().counters ?? []),
-    ]);
+    const averages = [...(this.average?.state().counters ?? [])].map(([name, value]) => [`${AVERAGE}${name}`, value] as const);
+    return new Map([['step', step], ...averages]);
   }
 }
+
+const AVERAGE = 'average/';
 
 interface Facts {
   readonly options: unknown;

@@ -6,6 +6,7 @@ import { type DataType, elementCount, GraphWriter, type Model, type Node, type T
 import { channelBlock } from '../runtime/channel-block.js';
 import type { Runtime } from '../runtime/execution-session.js';
 import { observeShapes } from '../runtime/observe-shapes.js';
+import { type OptimizerStep, type UpdateOptions, writeOptimizerStep } from './optimizer.js';
 import { type Parameter, parameterTensor, type RunningStatistics, type TrainableModel } from './trainable-model.js';
 
 export interface SizedValue {
@@ -33,8 +34,9 @@ export type Objective = (scope: ObjectiveScope) => Value;
 export interface TrainingGraph {
   readonly model: Model;
   readonly loss: string;
-  /** Name of the output that holds dL/dp, by parameter. Parameters that the loss does not depend on are missing. */
+  /** Name of the value that holds dL/dp, by parameter; an output unless there is an optimizer. Parameters that the loss does not depend on are missing. */
   readonly gradients: ReadonlyMap<string, string>;
+  readonly optimizer?: OptimizerStep;
   readonly parameters: readonly Parameter[];
   readonly statistics: readonly RunningStatistics[];
   /** Inputs that the objective added. */
@@ -52,6 +54,8 @@ export interface TrainingGraphRequest {
   readonly isTrained?: (parameter: Parameter) => boolean;
   /** Nodes that hand their gradient on as they get it. */
   readonly passThrough?: (node: Node) => boolean;
+  /** Makes the graph move the parameters; without it the gradients are its outputs. */
+  readonly updates?: UpdateOptions;
   readonly runtime: Runtime;
 }
 
@@ -73,7 +77,8 @@ export async function trainingGraph(request: TrainingGraphRequest): Promise<Trai
   const gradients = vjp({ model, names, shapes, cotangents: new Map([[loss, scope.write.float(1)]]), wrt, ...passThrough });
   if (gradients.size === 0) throw new EngineError('model_unsupported', 'No parameter of the model changes the loss.');
   const output = model.graph.outputs[0]?.name ?? '';
-  publish(trainable, loss, gradients);
+  const optimizer = request.updates && writeUpdates(scope, gradients, { trained, options: request.updates });
+  publish(trainable, loss, optimizer?.outputs ?? [...gradients.values()]);
   const block = await channelBlock(request.runtime);
   if (block > 0) blockConvolutions(model, names, block);
   orderForRelease(model.graph);
@@ -82,11 +87,30 @@ export async function trainingGraph(request: TrainingGraphRequest): Promise<Trai
     loss: loss.name,
     gradients: new Map([...gradients].map(([parameter, gradient]) => [parameter.name, gradient.name])),
     inputs: scope.inputs,
+    ...(optimizer ? { optimizer: optimizer.step } : {}),
   };
 }
 
-/** Outputs of the training graph: loss, gradients, statistics of the batch, and the first output of the model. Inputs that nobody reads go. */
-function publish({ model, statistics }: TrainableModel, loss: Value, gradients: ReadonlyMap<Value, Value>): void {
+function writeUpdates(
+  scope: Scope,
+  gradients: ReadonlyMap<Value, Value>,
+  { trained, options }: { trained: readonly Parameter[]; options: UpdateOptions },
+): { readonly step: OptimizerStep; readonly outputs: readonly Value[] } {
+  const outputs: Value[] = [];
+  const byName = new Map(trained.map((parameter) => [parameter.name, parameter] as const));
+  const step = writeOptimizerStep(scope.write, {
+    trained: [...gradients].flatMap(([value, gradient]) => {
+      const parameter = byName.get(value.name);
+      return parameter ? [{ parameter, value, gradient }] : [];
+    }),
+    options,
+    border: { input: (name, dims) => scope.feed(name, dims), output: (value) => outputs.push(value) },
+  });
+  return { step, outputs };
+}
+
+/** Outputs of the training graph: loss, `results`, statistics of the batch, and the first output of the model. Inputs that nobody reads go. */
+function publish({ model, statistics }: TrainableModel, loss: Value, results: readonly Value[]): void {
   const { graph } = model;
   const kept = new Set(statistics.flatMap(({ batchMean, batchVariance }) => [batchMean, batchVariance]));
   const [first] = graph.outputs;
@@ -95,7 +119,7 @@ function publish({ model, statistics }: TrainableModel, loss: Value, gradients: 
     value.type = { kind: 'tensor', dataType, shape: null };
     return value;
   };
-  const made = [...new Set([typed(loss), ...[...gradients.values()].map((value) => typed(value))])];
+  const made = [...new Set([typed(loss), ...results.map((value) => typed(value))])];
   graph.inputs.splice(0, Number.POSITIVE_INFINITY, ...graph.inputs.filter((input) => input.isRead));
   graph.outputs.splice(0, Number.POSITIVE_INFINITY, ...(first ? [first] : []), ...others, ...made);
 }
@@ -130,16 +154,21 @@ class Scope implements ObjectiveScope {
   }
 
   input(name: string, dims: readonly number[]): Value {
-    const value = new Value(this.trainable.names.valueName(name), { kind: 'tensor', dataType: 'float32', shape: dims });
-    this.trainable.model.graph.inputs.push(value);
+    const value = this.feed(name, dims);
     this.inputs.set(value.name, dims);
     return value;
   }
 
   parameter(parameter: Parameter): Value {
-    const value = new Value(this.trainable.names.valueName(parameter.name), { kind: 'tensor', dataType: 'float32', shape: parameter.dims });
-    this.trainable.model.graph.inputs.push(value);
+    const value = this.feed(parameter.name, parameter.dims);
     this.added.push({ ...parameter, name: value.name });
+    return value;
+  }
+
+  /** A new input of the graph. */
+  feed(name: string, dims: readonly number[]): Value {
+    const value = new Value(this.trainable.names.valueName(name), { kind: 'tensor', dataType: 'float32', shape: dims });
+    this.trainable.model.graph.inputs.push(value);
     return value;
   }
 

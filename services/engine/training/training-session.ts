@@ -1,69 +1,109 @@
-/** Runs the training graph: one batch in, loss and gradients out. The numbers stay in typed arrays between the steps. */
-import { float32Values, type Tensor } from '../ir/index.js';
+/** Runs the training graph, optimizer included: one batch in, the loss out. What moves lies in two sets of arrays that take turns. */
+import { float32Tensor, float32Values, type Tensor } from '../ir/index.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
+import type { MovingTensor, OptimizerStep } from './optimizer.js';
+import { stepSessionOptions } from './step-session-options.js';
 import { type Parameter, parameterTensor, type RunningStatistics } from './trainable-model.js';
 import type { TrainingGraph } from './training-graph.js';
+import { copyArrays } from './training-state.js';
 
-export interface BatchResult {
+export interface StepResult {
   readonly loss: number;
-  /** dL/dp by parameter, in the order of its elements. Views of the runtime's memory: good until the next step. */
-  readonly gradients: ReadonlyMap<string, Float32Array>;
-  /** First output of the model. */
+  /** First output of the model, before the parameters moved. */
   readonly output: Tensor;
+}
+
+/** A moving tensor, read from one array and written to the other: the runtime must not overwrite what it still reads. */
+class Turn {
+  private now: Tensor;
+  private next: Tensor;
+
+  constructor(readonly moving: MovingTensor) {
+    const { dims, initial } = moving;
+    this.now = float32Tensor(dims, initial);
+    this.next = float32Tensor(dims, new Float32Array(initial.length));
+  }
+
+  get read(): Tensor {
+    return this.now;
+  }
+
+  get written(): Tensor {
+    return this.next;
+  }
+
+  take(): void {
+    [this.now, this.next] = [this.next, this.now];
+  }
 }
 
 /** Must be closed. */
 export class TrainingSession {
-  private readonly state: ReadonlyMap<string, Tensor>;
+  private readonly turns: readonly Turn[];
+  private readonly fixed: ReadonlyMap<string, Tensor>;
   private readonly fetches: readonly string[];
 
   private constructor(
     private readonly session: ExecutionSession,
     private readonly graph: TrainingGraph,
+    private readonly optimizer: OptimizerStep,
   ) {
     const wanted = new Set(session.inputs.map(({ name }) => name));
+    const moving = new Set(optimizer.moving.map(({ input }) => input));
     const statistics = graph.statistics.flatMap(({ mean, variance }) => [mean, variance]);
-    this.state = new Map(
-      [...graph.parameters, ...statistics].filter(({ name }) => wanted.has(name)).map((each) => [each.name, parameterTensor(each)]),
-    );
+    const fixed = [...graph.parameters, ...statistics].filter(({ name }) => wanted.has(name) && !moving.has(name));
+    this.fixed = new Map(fixed.map((each) => [each.name, parameterTensor(each)]));
+    this.turns = optimizer.moving.map((each) => new Turn(each));
     this.fetches = [
-      ...new Set([graph.loss, graph.output, ...graph.gradients.values()]),
+      ...new Set([graph.loss, graph.output, ...optimizer.moving.map(({ output }) => output)]),
       ...graph.statistics.flatMap(({ batchMean, batchVariance }) => [batchMean, batchVariance]),
     ];
   }
 
-  /**
-   * Spinning threads: steps follow each other without a pause, so sleeping between operators only costs. No memory pattern:
-   * its block lies beside what the first step allocated. Peak of the process for the ViT of the benchmark 659 and 420 MB.
-   */
+  /** Throws RangeError for a graph that was made without an optimizer. */
   static async open(runtime: Runtime, graph: TrainingGraph): Promise<TrainingSession> {
-    const session = await runtime.open(graph.model, {
-      memoryPattern: false,
-      config: {
-        'session.intra_op.allow_spinning': '1',
-        'session.use_deterministic_compute': '1',
-        'session.disable_quant_qdq': '1',
-        'session.disable_double_qdq_remover': '1',
-      },
-    });
-    return new TrainingSession(session, graph);
+    const { optimizer } = graph;
+    if (!optimizer) throw new RangeError('the training graph has no optimizer');
+    return new TrainingSession(await runtime.open(graph.model, stepSessionOptions), graph, optimizer);
   }
 
-  /** `feeds`: the inputs of the model and those that the objective added. Running statistics move; parameters do not. */
-  async run(feeds: ReadonlyMap<string, Tensor>): Promise<BatchResult> {
-    const wanted = new Map(this.state);
+  /** `feeds`: the inputs of the model and those that the objective added. `step` is counted from 1. Parameters and running statistics move. */
+  async step(feeds: ReadonlyMap<string, Tensor>, step: number, learningRate: number): Promise<StepResult> {
+    const wanted = new Map(this.fixed);
+    for (const { moving, read } of this.turns) wanted.set(moving.input, read);
+    for (const [name, rate] of this.optimizer.ratesAt(step, learningRate)) wanted.set(name, float32Tensor([], [rate]));
     for (const { name } of this.session.inputs) {
       const feed = feeds.get(name);
       if (feed) wanted.set(name, feed);
     }
-    const found = await this.session.run(wanted, this.fetches);
+    const into = new Map(this.turns.map(({ moving, written }) => [moving.output, written] as const));
+    const found = await this.session.run(wanted, this.fetches, into);
+    for (const turn of this.turns) turn.take();
     const values = (name: string): Float32Array => float32Values(found.get(name) as Tensor);
     for (const each of this.graph.statistics) updateStatistics(each, values(each.batchMean), values(each.batchVariance));
-    return {
-      loss: values(this.graph.loss)[0] ?? Number.NaN,
-      gradients: new Map([...this.graph.gradients].map(([parameter, output]) => [parameter, values(output)])),
-      output: found.get(this.graph.output) as Tensor,
-    };
+    return { loss: values(this.graph.loss)[0] ?? Number.NaN, output: found.get(this.graph.output) as Tensor };
+  }
+
+  /** The trained parameters by name. Views: good until the next step. */
+  parameters(): Map<string, Float32Array> {
+    const prefix = 'parameter/';
+    return new Map(
+      [...this.arrays()].flatMap(([key, values]) => (key.startsWith(prefix) ? [[key.slice(prefix.length), values] as const] : [])),
+    );
+  }
+
+  /** Everything that moves, by `parameter/<name>`, `<buffer>/<name>` and `statistics/<name>`. Views: good until the next step. */
+  arrays(): Map<string, Float32Array> {
+    const statistics: readonly Parameter[] = this.graph.statistics.flatMap(({ mean, variance }) => [mean, variance]);
+    return new Map([
+      ...this.turns.map(({ moving, read }) => [moving.key, float32Values(read)] as const),
+      ...statistics.map(({ name, values }) => [`statistics/${name}`, values] as const),
+    ]);
+  }
+
+  /** Copies. Throws RangeError when the arrays are not those of a session of this graph; nothing is half restored. */
+  restore(arrays: ReadonlyMap<string, Float32Array>): void {
+    copyArrays(arrays, this.arrays());
   }
 
   close(): Promise<void> {

@@ -1,6 +1,6 @@
 /** Stochastic gradient descent with momentum, Nesterov's too. */
 import { EngineError } from '../../engine-errors.js';
-import { bufferOf, type ParameterUpdate, requireShares, type UpdateRule } from './update-rule.js';
+import { nth, requireDecay, requireShares, slopeWithDecay, type Update, type UpdateRule, type UpdateScope } from './update-rule.js';
 
 export interface SgdOptions {
   readonly name: 'sgd';
@@ -14,41 +14,30 @@ export interface SgdOptions {
 
 export function sgdRule({ momentum = 0, nesterov = false, weightDecay = 0 }: SgdOptions): UpdateRule {
   requireShares('momentum', [momentum]);
+  requireDecay(weightDecay);
   if (nesterov && momentum === 0) throw new EngineError('recipe_invalid', 'Nesterov momentum needs a momentum above 0.');
-  if (momentum === 0) return { buffers: [], weightDecay, update: descend };
-  const lookAhead = nesterov ? descendAhead : descendByVelocity;
-  return { buffers: ['velocity'], weightDecay, update: (update) => lookAhead(update, momentum) };
+  return {
+    buffers: momentum === 0 ? [] : ['velocity'],
+    rates: ['learning_rate'],
+    ratesAt: (_step, learningRate) => [learningRate],
+    write: (scope) => descend(scope, { momentum, nesterov, weightDecay }),
+  };
 }
 
-/** p = p - lr (g + wd p). */
-function descend({ values, gradient, learningRate, weightDecay }: ParameterUpdate): void {
-  for (let at = 0; at < values.length; at++) {
-    const value = values[at] ?? 0;
-    values[at] = value - learningRate * ((gradient[at] ?? 0) + weightDecay * value);
-  }
-}
-
-/** v = momentum v + g + wd p; p = p - lr v (torch.optim.SGD, dampening 0; its first velocity is the gradient, as from v = 0). */
-function descendByVelocity(update: ParameterUpdate, momentum: number): void {
-  const { values, gradient, learningRate, weightDecay } = update;
-  const velocity = bufferOf(update, 0);
-  for (let at = 0; at < values.length; at++) {
-    const value = values[at] ?? 0;
-    const next = momentum * (velocity[at] ?? 0) + (gradient[at] ?? 0) + weightDecay * value;
-    velocity[at] = next;
-    values[at] = value - learningRate * next;
-  }
-}
-
-/** v as above; p = p - lr (g + wd p + momentum v) (torch.optim.SGD, nesterov; Sutskever and others 2013). */
-function descendAhead(update: ParameterUpdate, momentum: number): void {
-  const { values, gradient, learningRate, weightDecay } = update;
-  const velocity = bufferOf(update, 0);
-  for (let at = 0; at < values.length; at++) {
-    const value = values[at] ?? 0;
-    const slope = (gradient[at] ?? 0) + weightDecay * value;
-    const next = momentum * (velocity[at] ?? 0) + slope;
-    velocity[at] = next;
-    values[at] = value - learningRate * (slope + momentum * next);
-  }
+/**
+ * s = g + wd p; v = momentum v + s; p = p - lr v, and p - lr (s + momentum v) for Nesterov (torch.optim.SGD, dampening 0: its first
+ * velocity is the gradient, as from v = 0; Sutskever and others 2013).
+ */
+function descend(
+  scope: UpdateScope,
+  { momentum, nesterov, weightDecay }: { momentum: number; nesterov: boolean; weightDecay: number },
+): Update {
+  const { write, value, buffers, rates } = scope;
+  const slope = slopeWithDecay(scope, weightDecay);
+  const moved = (direction: typeof slope) => write.node('Sub', [value, write.node('Mul', [direction, nth(rates, 0)])]);
+  if (momentum === 0) return { value: moved(slope), buffers: [] };
+  const share = write.float(momentum);
+  const velocity = write.node('Add', [write.node('Mul', [nth(buffers, 0), share]), slope]);
+  const direction = nesterov ? write.node('Add', [slope, write.node('Mul', [velocity, share])]) : velocity;
+  return { value: moved(direction), buffers: [velocity] };
 }

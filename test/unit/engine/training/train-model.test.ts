@@ -245,10 +245,10 @@ describe('fine-tune', () => {
           return isTraining
             ? {
                 ...session,
-                async run(feeds, fetches) {
+                async run(feeds, fetches, into) {
                   steps += 1;
                   if (steps === 14) abort.abort();
-                  return session.run(feeds, fetches);
+                  return session.run(feeds, fetches, into);
                 },
               }
             : session;
