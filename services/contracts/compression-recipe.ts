@@ -96,6 +96,12 @@ const staticInt8 = Type.Object(
     exclude: Type.Optional(nodeNames('Nodes to leave in float, by name.')),
     overrides: Type.Optional(Type.Array(tensorOverride, { maxItems: 1000 })),
     equalize: Type.Optional(Type.Boolean({ description: 'Cross-layer equalization before calibration. Default false.' })),
+    smooth: Type.Optional(
+      Type.Boolean({
+        description:
+          'Outlier channels of the inputs of MatMul and Gemm move into the weights (SmoothQuant). Default: where LayerNormalization makes such channels.',
+      }),
+    ),
     bias_correction: Type.Optional(Type.Enum(['off', 'fast', 'sequential'], { description: "Default 'fast'." })),
     rounding: Type.Optional(
       Type.Enum(['nearest', 'seq-mse', 'gptq', 'adaround'], {

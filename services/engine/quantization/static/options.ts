@@ -43,6 +43,8 @@ export interface StaticInt8Options {
   readonly overrides?: readonly TensorOverride[];
   /** Cross-layer equalization before calibration. Default false. */
   readonly equalize?: boolean;
+  /** Outlier channels of the inputs of MatMul and Gemm move into the weights (SmoothQuant). Default: where LayerNormalization makes such channels. */
+  readonly smooth?: boolean;
   /** Default 'fast'. */
   readonly bias_correction?: 'off' | 'fast' | 'sequential';
   /** How weights are rounded: alone, or for the least error of the products with the inputs seen. Default 'nearest'. */

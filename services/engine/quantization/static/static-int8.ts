@@ -17,6 +17,7 @@ import { layerRoundings } from './layer-roundings.js';
 import { observe } from './observed-tensors.js';
 import type { StaticInt8Options } from './options.js';
 import { correctSequentially } from './sequential-bias.js';
+import { hasUnequalChannels, smoothInputs } from './smoothed-inputs.js';
 import { candidate, quantizeLayers, searchUnits, writableUnits, writeUnits } from './static-candidate.js';
 import { correctStoredBiases } from './stored-biases.js';
 import { storeFloatLayers } from './stored-layers.js';
@@ -40,7 +41,11 @@ export async function staticInt8(model: Model, options: StaticInt8Options, conte
       'recipe_invalid',
       'static-int8 needs calibration samples: give a data set of typical inputs (--data, or data.calibration_id).',
     );
-  const prepared = [...prepare(model, neededOpset(options)), ...(options.equalize ? equalizeLayers(model) : [])];
+  const prepared = [
+    ...prepare(model, neededOpset(options)),
+    ...(options.equalize ? equalizeLayers(model) : []),
+    ...((options.smooth ?? hasUnequalChannels(model)) ? await smoothInputs(model, context) : []),
+  ];
   const observed = await observe(model, {
     options,
     samples,

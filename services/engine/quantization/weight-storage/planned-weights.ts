@@ -74,7 +74,7 @@ function refusalOf({ opTypes, exclude = [], convBits, recurrentBits, layerBits }
 /** What was decided for the readers of a weight one by one: the most bits of any. */
 function chosenBits(nodes: readonly Node[], { layerBits }: LowBitOptions): StoredBits | undefined {
   const chosen = nodes.flatMap((node) => layerBits?.get(reportName(node)) ?? []).filter((bits) => bits !== 32);
-  return chosen.length === 0 ? undefined : chosen.reduce((a, b) => (a > b ? a : b));
+  return chosen.length === 0 ? undefined : (Math.max(...chosen) as StoredBits);
 }
 
 function bitsOf({ kind }: StoredLayer, { convBits = 8, recurrentBits = 8 }: LowBitOptions): StoredBits {

@@ -6,8 +6,8 @@ import { saturationReport } from '../../../../../services/engine/quantization/sa
 import type { StaticInt8Options } from '../../../../../services/engine/quantization/static/options.js';
 import { staticInt8 } from '../../../../../services/engine/quantization/static/static-int8.js';
 import { reportFusion } from '../../../../../services/engine/runtime/fusion-report.js';
-import { operators, outputsOf, removeScratch, scratch, sqnr } from '../method-fixtures.js';
-import { image, NetworkBuilder, residualNetwork, runtime, samplesOf, staticContext } from './static-fixtures.js';
+import { noise, operators, outputsOf, removeScratch, scratch, sqnr } from '../method-fixtures.js';
+import { image, NetworkBuilder, residualNetwork, runtime, samplesOf, staticContext, weights } from './static-fixtures.js';
 
 afterAll(removeScratch);
 
@@ -116,6 +116,25 @@ describe('static int8', () => {
       expect(layer.pair_bound).toBeLessThanOrEqual(32_767);
       expect(layer.bytes_after).toBeLessThan(layer.bytes_before ?? 0);
     }
+  });
+
+  it('moves the outlier channels behind a LayerNormalization into the weights, unless told not to', async () => {
+    const net = new NetworkBuilder();
+    const x = net.input('x', ['n', 4, 16]);
+    const scales = float32Tensor([16], Float32Array.from({ length: 16 }, (_, channel) => (channel % 8 === 0 ? 40 : 1)));
+    const normal = net.node('LayerNormalization', [x, net.constant('scale', scales)]);
+    const first = net.node('MatMul', [normal, net.constant('w1', weights([16, 16], 1))]);
+    const { model } = net.output(net.node('MatMul', [net.node('Relu', [first]), net.constant('w2', weights([16, 8], 2))]), ['n', 4, 8]);
+    const tokens = (seed: number) => noise([1, 4, 16], seed);
+    const context = staticContext(samplesOf(tokens, 32));
+    const quality = async (smooth?: boolean): Promise<number> => {
+      const { model: result, outcome } = await quantized(model, smooth === undefined ? {} : { smooth }, context);
+      expect(outcome.nodes.some(({ by }) => by === 'smooth-quant')).toBe(smooth !== false);
+      const [expected = new Float32Array()] = await outputsOf(model, { x: tokens(900) });
+      const [actual = new Float32Array()] = await outputsOf(result, { x: tokens(900) });
+      return sqnr(expected, actual);
+    };
+    expect(await quality()).toBeGreaterThan((await quality(false)) + 3);
   });
 
   it('stores all weights in int8 and computes in float when the model would not be faster', async () => {
