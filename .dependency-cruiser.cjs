@@ -157,6 +157,7 @@ module.exports = {
     layer('sparsity', ...aboveWeights),
     layer('low-rank', ...aboveWeights),
     layer('accelerators', 'ir/', 'ops/'),
+    layer('map-codec'),
     layer('emulation', 'ir/', 'onnx/', 'runtime/', 'quantization/'),
     layer('evaluation', 'ir/', 'layers/', sessionPort, methodType),
     layer('data', 'ir/', sessionPort, methodType),
@@ -164,7 +165,7 @@ module.exports = {
       'engine-core-is-pure',
       'the mathematics reads no files and opens no sockets',
       {
-        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|qat|training|accelerators)/',
+        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|qat|training|accelerators|map-codec)/',
         pathNot: '^services/engine/training/(checkpoint|sample-records)\\.ts$',
       },
       { dependencyTypes: ['core'], path: '^(node:)?(fs|net|http|https|dns|tls|child_process|worker_threads|process)(/|$)' },
