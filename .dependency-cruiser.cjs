@@ -158,6 +158,12 @@ module.exports = {
     layer('low-rank', ...aboveWeights),
     layer('accelerators', 'ir/', 'ops/'),
     layer('map-codec'),
+    layer(
+      'activation-compression',
+      ...['ir/', 'accelerators/', 'map-codec/', sessionPort, methodType],
+      'quantization/quantization-parameters\\.ts$',
+      'runtime/observe-shapes\\.ts$',
+    ),
     layer('emulation', 'ir/', 'onnx/', 'runtime/', 'quantization/'),
     layer('evaluation', 'ir/', 'layers/', sessionPort, methodType),
     layer('data', 'ir/', sessionPort, methodType),
@@ -165,7 +171,7 @@ module.exports = {
       'engine-core-is-pure',
       'the mathematics reads no files and opens no sockets',
       {
-        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|qat|training|accelerators|map-codec)/',
+        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|qat|training|accelerators|map-codec|activation-compression)/',
         pathNot: '^services/engine/training/(checkpoint|sample-records)\\.ts$',
       },
       { dependencyTypes: ['core'], path: '^(node:)?(fs|net|http|https|dns|tls|child_process|worker_threads|process)(/|$)' },

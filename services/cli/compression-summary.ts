@@ -1,7 +1,7 @@
 /** The table that `lathe compress` ends with: source against artifact, fidelity, what was done to how many nodes. */
 import type { CompressionReport } from '#engine';
 import { learningCurves } from './learning-curve.js';
-import { formatBytes, formatCount, formatMilliseconds, formatShare, significant, textTable } from './text-table.js';
+import { formatBytes, formatCount, formatMicrojoules, formatMilliseconds, formatShare, significant, textTable } from './text-table.js';
 
 type Row = readonly [label: string, source: string, artifact: string, change: string];
 
@@ -15,6 +15,7 @@ export function compressionSummary(report: CompressionReport): string {
     ['parameters', formatCount(source.parameters), formatCount(artifact.parameters), ''],
     ['nodes', formatCount(source.nodes), formatCount(artifact.nodes), ''],
     ...metricRows(report),
+    ...trafficRows(report),
   ];
   return [
     textTable(rows),
@@ -56,6 +57,22 @@ function metricRows({ source, artifact }: CompressionReport): Row[] {
     rows.push([name, significant(was), significant(is), was === 0 ? '' : `${signed((is / was - 1) * 100, 1)} %`]);
   }
   return rows;
+}
+
+/** Bytes and energy of an inference on the accelerator that the recipe names. */
+function trafficRows({ traffic }: CompressionReport): Row[] {
+  if (!traffic?.source || !traffic.artifact) return [];
+  const [before, after] = [traffic.source.total, traffic.artifact.total];
+  const change = (was: number, is: number): string => (was === 0 ? '' : `${signed((is / was - 1) * 100, 1)} %`);
+  return [
+    ['off-chip bytes', formatBytes(Math.round(before.bytes)), formatBytes(Math.round(after.bytes)), change(before.bytes, after.bytes)],
+    [
+      'energy of memory',
+      formatMicrojoules(before.dram_picojoules),
+      formatMicrojoules(after.dram_picojoules),
+      change(before.dram_picojoules, after.dram_picojoules),
+    ],
+  ];
 }
 
 function signed(value: number, digits: number): string {

@@ -26,6 +26,10 @@ export function formatMilliseconds(milliseconds: number | null): string {
   return milliseconds === null ? '-' : `${significant(milliseconds)} ms`;
 }
 
+export function formatMicrojoules(picojoules: number): string {
+  return `${significant(picojoules / 1e6)} µJ`;
+}
+
 export function formatCount(count: number | null): string {
   return count === null ? '-' : count.toLocaleString('en-US');
 }

@@ -1,5 +1,6 @@
 /** The recipe: what a caller asks for. The same JSON document in the CLI, in a job body and in a preset. */
 import Type, { type Static } from 'typebox';
+import { AcceleratorTarget } from './accelerator-profile.js';
 import { distillStep, fineTuneStep, qatStep, trainStep } from './training-steps.js';
 
 const strict = { additionalProperties: false } as const;
@@ -428,6 +429,25 @@ const structuredPruning = Type.Object(
   strict,
 );
 
+const activationCompression = Type.Object(
+  {
+    method: Type.Literal('activation-compression'),
+    bits: Type.Optional(
+      Type.Integer({
+        minimum: 2,
+        maximum: 16,
+        description: 'Bits of the codes of maps that the model computes in float; quantized maps keep theirs. Default 8.',
+      }),
+    ),
+    tile_rows: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 65_535, description: 'Rows of a tile that is read without the others. Default 8.' }),
+    ),
+    tile_columns: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535, description: 'Columns of a tile. Default 128.' })),
+    samples: Type.Optional(Type.Integer({ minimum: 1, description: 'Calibration samples that the maps are coded on. Default 32.' })),
+  },
+  strict,
+);
+
 export const CompressionStep = Type.Union([
   cleanUp,
   dynamicInt8,
@@ -444,6 +464,7 @@ export const CompressionStep = Type.Union([
   fineTuneStep,
   distillStep,
   qatStep,
+  activationCompression,
 ]);
 export type CompressionStep = Static<typeof CompressionStep>;
 
@@ -467,7 +488,8 @@ export const Target = Type.Enum(['x64', 'x64-vnni', 'arm64'], {
 export type Target = Static<typeof Target>;
 
 export const Objective = Type.Enum(['latency', 'size'], {
-  description: "'latency' (default): what this worker measures as slower returns to float; 'size': nothing is timed.",
+  description:
+    "'latency' (default): what this worker measures as slower returns to float; 'size' (default for an accelerator): nothing is timed.",
 });
 export type Objective = Static<typeof Objective>;
 
@@ -475,7 +497,7 @@ export const CompressionRecipe = Type.Object(
   {
     steps: Type.Array(CompressionStep, { minItems: 1, maxItems: 32 }),
     gate: Type.Optional(QualityGate),
-    target: Type.Optional(Target),
+    target: Type.Optional(Type.Union([Target, AcceleratorTarget])),
     objective: Type.Optional(Objective),
   },
   { ...strict, $id: 'CompressionRecipe', description: 'Steps are applied in order; graph clean-up always runs first.' },
@@ -578,6 +600,13 @@ export const methods = {
     needs: ['data'],
     schema: qatStep,
   },
+  'activation-compression': {
+    title: 'Activation compression',
+    description:
+      'Codes the maps between layers without loss, as an accelerator can on the way to its memory, and reports bits per value, entropy and operations. The model stays as it is.',
+    needs: ['data'],
+    schema: activationCompression,
+  },
   'float16-storage': {
     title: 'float16 storage',
     description: 'Weights stored as float16 and widened when the model loads: half the file, unchanged speed.',
@@ -603,6 +632,7 @@ export const presets = {
   'fine-tune': { steps: [{ method: 'fine-tune' }] },
   distill: { steps: [{ method: 'distill', teacher: 'given' }] },
   qat: { steps: [{ method: 'qat' }] },
+  'activation-compression': { steps: [{ method: 'activation-compression' }] },
   'prune-distill': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }] },
   'prune-distill-int8': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }, { method: 'static-int8' }] },
 } as const satisfies Record<string, CompressionRecipe>;

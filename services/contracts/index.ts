@@ -1,4 +1,5 @@
 /** The words that all processes share. Imports nothing of ours. */
+export * from './accelerator-profile.js';
 export * from './api-key.js';
 export * from './compression-job.js';
 export * from './compression-recipe.js';

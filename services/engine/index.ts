@@ -1,4 +1,5 @@
 /** The engine's public surface: compress, inspect, evaluate and benchmark model files. Knows no HTTP, queue or database. */
+export { type AcceleratorProfile, shippedProfiles } from './accelerators/index.js';
 export { EngineError, type EngineErrorCode } from './engine-errors.js';
 export type { FidelityResult } from './evaluation/fidelity.js';
 export type { Metrics } from './evaluation/metrics.js';
@@ -12,9 +13,10 @@ export { type DiagnoseRequest, type DiagnoseResult, diagnose, type MeasuredModel
 export { type EvaluateRequest, type EvaluateResult, evaluate } from './pipeline/evaluate.js';
 export type { DiagnosedFinding, ModelDiagnosis } from './pipeline/examine-model.js';
 export type { GateCheck, GateResult } from './pipeline/gate.js';
-export { type InspectRequest, type InspectResult, inspect } from './pipeline/inspect.js';
+export { type InspectedTraffic, type InspectRequest, type InspectResult, inspect } from './pipeline/inspect.js';
 export { describeModelFiles } from './pipeline/model-files.js';
 export type { CompressionPlan, CompressionStep, MethodName, MetricName, QualityGate } from './pipeline/plan.js';
 export type { Phase, ProgressEvent } from './pipeline/progress.js';
 export { type CompressionReport, type Environment, type ModelMeasurement, reportSchemaVersion } from './pipeline/report.js';
+export { renderTrafficPlot } from './pipeline/traffic-plot.js';
 export { type Cpu, describeCpu } from './runtime/cpu.js';

@@ -1,4 +1,5 @@
 /** What every compression method is: a function that edits a model in place and says what it did to each node and why. */
+import type { AcceleratorProfile } from './accelerators/profile.js';
 import type { Model, Tensor } from './ir/index.js';
 import type { InstructionSet } from './runtime/cpu.js';
 import type { Runtime } from './runtime/execution-session.js';
@@ -139,6 +140,26 @@ export interface TrainingSummary {
   readonly curve: readonly LearningCurvePoint[];
 }
 
+/** How one map is coded without loss. The report's `maps[]`. Everything is per value of the map, over the samples. */
+export interface MapCoding {
+  /** Name of the value that the map is. */
+  readonly map: string;
+  /** The layer that makes it; the name of the input for an input of the model. */
+  readonly node: string;
+  /** Bits of a code before. */
+  readonly bits: number;
+  /** Values that were coded. */
+  readonly values: number;
+  /** Mean after coding, with everything that a decoder needs. */
+  readonly bits_per_value: number;
+  /** Entropy of the codes, and of their differences to the left neighbour, in bits. */
+  readonly value_entropy: number;
+  readonly delta_entropy: number;
+  /** Integer operations of coder and decoder. */
+  readonly encode_operations: number;
+  readonly decode_operations: number;
+}
+
 /** What a method did to the model. */
 export interface MethodOutcome {
   readonly nodes: readonly NodeChange[];
@@ -146,6 +167,7 @@ export interface MethodOutcome {
   readonly calibration?: CalibrationSummary;
   readonly budgets?: readonly BudgetOutcome[];
   readonly training?: TrainingSummary;
+  readonly maps?: readonly MapCoding[];
   /** Sentences for the report's `warnings`. */
   readonly warnings?: readonly string[];
 }
@@ -181,6 +203,8 @@ export interface ResultCache {
 
 export interface MethodContext {
   readonly target: Target;
+  /** The accelerator that the recipe names. */
+  readonly accelerator?: AcceleratorProfile;
   readonly runtime: Runtime;
   /** Private folder for temporary files; removed by the caller. */
   readonly scratch: string;

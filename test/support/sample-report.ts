@@ -86,6 +86,8 @@ export function sampleReport(over: Partial<CompressionReport> = {}): Compression
     target: 'x64',
     saturation: { exact_on: ['x64', 'x64-vnni', 'arm64'], saturating: [], explanation: 'No pair of products can saturate.' },
     objective: 'latency',
+    traffic: null,
+    maps: [],
     source: measurement,
     artifact: {
       ...measurement,

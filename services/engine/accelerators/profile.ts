@@ -8,13 +8,13 @@ export interface AcceleratorProfile {
   readonly source: string;
   /** On-chip bytes for the weights of a layer and for its maps. */
   readonly buffers: { readonly weight_bytes: number; readonly map_bytes: number };
-  /** Bits of a word in memory, ascending. A code takes the narrowest word that holds it; wider codes than any are stored as they are. */
+  /** Bits of a word in memory. A code takes the narrowest word that holds it; wider codes than any are stored as they are. */
   readonly words: { readonly weights: readonly number[]; readonly maps: readonly number[] };
   readonly dataflow: Dataflow;
   readonly picojoules: {
     readonly dram_byte: number;
     readonly sram_byte: number;
-    /** One multiply-accumulate by the bits of its wider operand, ascending; wider ones cost as the last. */
+    /** One multiply-accumulate by the bits of its wider operand. */
     readonly multiply: readonly { readonly bits: number; readonly picojoules: number }[];
   };
 }
@@ -31,13 +31,18 @@ export type Dataflow =
   | { readonly kind: 'tiles' }
   | { readonly kind: 'fused-rows' };
 
-/** Bits that a code of `bits` takes in words of the given widths (ascending). */
+/** Bits that a code of `bits` takes in words of the given widths: in the narrowest that holds it. */
 export function storedBits(bits: number, words: readonly number[]): number {
-  return words.find((word) => word >= bits) ?? bits;
+  const wide = words.filter((word) => word >= bits);
+  return wide.length > 0 ? Math.min(...wide) : bits;
 }
 
-/** Picojoule of one multiply-accumulate whose wider operand has `bits`. */
-export function multiplyPicojoules(profile: AcceleratorProfile, bits: number): number {
-  const { multiply } = profile.picojoules;
-  return (multiply.find((entry) => entry.bits >= bits) ?? multiply.at(-1))?.picojoules ?? 0;
+/** Picojoule of one multiply-accumulate whose wider operand has `bits`; wider ones than any cost as the widest. */
+export function multiplyPicojoules({ picojoules: { multiply } }: AcceleratorProfile, bits: number): number {
+  const word = storedBits(
+    bits,
+    multiply.map((entry) => entry.bits),
+  );
+  const widest = multiply.reduce((a, b) => (b.bits > a.bits ? b : a));
+  return (multiply.find((entry) => entry.bits === word) ?? widest).picojoules;
 }

@@ -22,10 +22,11 @@ import { openLatencyCache } from './latency-cache.js';
 import { measurePair } from './measure.js';
 import { applyStep } from './methods.js';
 import { describeModelFiles } from './model-files.js';
-import { type CompressionPlan, stepsToRun } from './plan.js';
+import { acceleratorOf, type CompressionPlan, objectiveOf, processorOf, stepsToRun } from './plan.js';
 import { type ProgressEvent, ProgressMeter } from './progress.js';
 import { buildReport, type CompressionReport } from './report.js';
 import { toolVersion } from './tool-version.js';
+import { compareTraffic } from './traffic.js';
 
 export interface CompressRequest {
   readonly modelPath: string;
@@ -87,6 +88,7 @@ const FIDELITY_BUDGET_MS = 500;
 export async function compress(request: CompressRequest): Promise<CompressResult> {
   const signal = request.signal ?? new AbortController().signal;
   const steps = stepsToRun(request.plan);
+  acceleratorOf(request.plan);
   const meter = new ProgressMeter(steps, (event) => request.onProgress?.(event));
   const runtime = createOrtRuntime({ scratch: request.scratch, ...(request.threads ? { threads: request.threads } : {}) });
   try {
@@ -132,6 +134,7 @@ async function run(work: Work): Promise<CompressResult> {
       progress: (fraction, message) => meter.within(fraction, message),
     });
     meter.begin('report', 'writing the report');
+    const accelerator = acceleratorOf(request.plan);
     const packed = await Promise.all([sourceFiles, artifactFiles].map((files) => compressedBytes(files, signal)));
     const report = buildReport({
       plan: request.plan,
@@ -139,6 +142,7 @@ async function run(work: Work): Promise<CompressResult> {
       artifact: { files: artifactFiles, compressedBytes: packed[1] ?? null, model: written, inspection: inspectModel(written) },
       samples: checked.samples,
       measurements,
+      traffic: accelerator ? compareTraffic(accelerator, { source, artifact: written, measurements }) : null,
       outcomes,
       environment: describeEnvironment(describeCpu(), runtime),
       seconds: meter.elapsed(),
@@ -194,9 +198,11 @@ async function applySteps(
   const stateful = { outputs, open: () => runtime.open(request.modelPath) };
   const calibration = path ? await openDataset({ path, scratch }, inputs, stateful) : undefined;
   const calibrationCache = cacheFor(request, sourceSha256);
+  const accelerator = acceleratorOf(request.plan);
   const context: MethodContext = {
-    target: request.plan.target ?? 'x64',
-    objective: request.plan.objective ?? 'latency',
+    target: processorOf(request.plan),
+    ...(accelerator ? { accelerator } : {}),
+    objective: objectiveOf(request.plan),
     runtime,
     scratch: request.scratch,
     ...(calibration ? { calibration } : {}),

@@ -1,5 +1,6 @@
 /** Everything that can be told of a model file: its structure, and with the runtime its multiply-accumulates. */
 
+import type { AcceleratorProfile, Traffic } from '../accelerators/index.js';
 import { EngineError } from '../engine-errors.js';
 import { inspectModel, type ModelInspection } from '../inspection/index.js';
 import type { Model, Tensor } from '../ir/index.js';
@@ -11,12 +12,17 @@ import { inferStaticShapes, observeShapes } from '../runtime/observe-shapes.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
 import { proposeSampleInputs } from '../runtime/sample-inputs.js';
 import { describeEnvironment } from './environment.js';
-import { generatedSource } from './evaluation-source.js';
+import { datasetSource, generatedSource } from './evaluation-source.js';
 import { describeModelFiles } from './model-files.js';
 import type { Environment } from './report.js';
+import { trafficOf } from './traffic.js';
 
 export interface InspectRequest {
   readonly modelPath: string;
+  /** .npz or .npy whose first sample sets the sizes; default: sizes that the model is found to run with. */
+  readonly dataPath?: string;
+  /** Also count what an inference moves and costs on it. */
+  readonly accelerator?: AcceleratorProfile;
   /** Existing private folder for temporary files. */
   readonly scratch: string;
 }
@@ -29,15 +35,21 @@ export interface InspectResult {
   readonly macs: ReturnType<typeof countMacs> | null;
   /** Sizes of the inputs that `macs` holds for. */
   readonly shapes: Readonly<Record<string, readonly number[]>>;
+  /** null without an accelerator, and where `macs` is null. */
+  readonly traffic: InspectedTraffic | null;
   readonly warnings: readonly string[];
   readonly environment: Environment;
+}
+
+export interface InspectedTraffic extends Traffic {
+  readonly accelerator: AcceleratorProfile;
 }
 
 /** Above this a model is only described: loading it to see its shapes would take more memory than the file. */
 const WEIGHT_BYTES_TO_RUN_MAX = 256 * 2 ** 20;
 
 /** Throws EngineError when the file is not readable ONNX. */
-export async function inspect({ modelPath, scratch }: InspectRequest): Promise<InspectResult> {
+export async function inspect({ modelPath, dataPath, accelerator, scratch }: InspectRequest): Promise<InspectResult> {
   const model = decodeModelFile(modelPath);
   const files = await describeModelFiles(modelPath);
   const runtime = createOrtRuntime({ scratch });
@@ -45,15 +57,22 @@ export async function inspect({ modelPath, scratch }: InspectRequest): Promise<I
   const common = { bytes: files.bytes, sha256: files.sha256, structure, environment: describeEnvironment(describeCpu(), runtime) };
   try {
     const runs = structure.weight_bytes <= WEIGHT_BYTES_TO_RUN_MAX;
-    const { feeds, shapes } = runs ? await observed(runtime, model, modelPath) : await inferred(runtime, model);
+    const { feeds, shapes } = runs ? await observed(runtime, model, { modelPath, dataPath, scratch }) : await inferred(runtime, model);
     const macs = countMacs(model, shapes);
+    const counted = accelerator ? trafficOf(accelerator, model, shapes) : null;
     const sizes = Object.fromEntries([...feeds].map(([name, tensor]) => [name, tensor.dims]));
     const warnings =
       macs.unknown.length > 0 ? [`macs: ${macs.unknown.length} nodes are not counted, because their shapes are not known.`] : [];
-    return { ...common, macs, shapes: sizes, warnings };
+    return {
+      ...common,
+      macs,
+      shapes: sizes,
+      traffic: accelerator && counted ? { accelerator, ...counted.traffic } : null,
+      warnings: [...warnings, ...(counted?.warnings ?? [])],
+    };
   } catch (error) {
     if (!(error instanceof EngineError)) throw error;
-    return { ...common, macs: null, shapes: {}, warnings: [`macs: ${error.message}`] };
+    return { ...common, macs: null, shapes: {}, traffic: null, warnings: [`macs: ${error.message}`] };
   }
 }
 
@@ -62,9 +81,19 @@ interface ShapesForFeeds {
   readonly shapes: ReadonlyMap<string, readonly number[]>;
 }
 
-async function observed(runtime: OrtRuntime, model: Model, modelPath: string): Promise<ShapesForFeeds> {
+async function observed(
+  runtime: OrtRuntime,
+  model: Model,
+  { modelPath, dataPath, scratch }: Pick<InspectRequest, 'modelPath' | 'scratch'> & { readonly dataPath: string | undefined },
+): Promise<ShapesForFeeds> {
   const session = await runtime.open(modelPath);
-  const { first: feeds } = await generatedSource(model, session).finally(() => session.close());
+  const open = () => runtime.open(modelPath);
+  const source = await (dataPath === undefined
+    ? generatedSource(model, session)
+    : datasetSource({ path: dataPath, scratch, open }, session)
+  ).finally(() => session.close());
+  const feeds = source.first;
+  await source.close();
   return { feeds, shapes: (await observeShapes(runtime, { model, feeds })).shapes };
 }
 

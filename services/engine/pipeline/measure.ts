@@ -23,11 +23,17 @@ export interface MeasureRequest {
   progress(fraction: number, message: string): void;
 }
 
+/** Sizes by name of the value. */
+export type ValueShapes = ReadonlyMap<string, readonly number[]>;
+
 export interface Measurements {
   readonly sourceLatency: Latency;
   readonly artifactLatency: Latency;
   readonly sourceMacs: number | null;
   readonly artifactMacs: number | null;
+  /** Sizes of the values for the first sample; null where they could not be told. */
+  readonly sourceShapes: ValueShapes | null;
+  readonly artifactShapes: ValueShapes | null;
   readonly evaluation: Evaluation;
   readonly fusion: FusionReport | null;
   readonly warnings: readonly string[];
@@ -53,11 +59,15 @@ export async function measurePair(runtime: OrtRuntime, request: MeasureRequest):
       `fidelity: measured on ${evaluation.samples} of ${samples.sampleCount} calibration samples; give an evaluation set to measure on all of it.`,
     );
   progress(0.9, 'shapes and fusion');
-  const sourceMacs = await macsOf(runtime, request.source, request, warnings);
-  const artifactMacs = await macsOf(runtime, request.artifact, request, warnings);
+  const sourceShapes = await shapesOf(runtime, request.source, request, warnings);
+  const artifactShapes = await shapesOf(runtime, request.artifact, request, warnings);
   signal.throwIfAborted();
   const fusion = await fusionOf(runtime, request, warnings);
-  return { sourceLatency, artifactLatency, sourceMacs, artifactMacs, evaluation, fusion, warnings };
+  return {
+    ...{ sourceLatency, artifactLatency, sourceShapes, artifactShapes, evaluation, fusion, warnings },
+    sourceMacs: sourceShapes && countMacs(request.source, sourceShapes).total,
+    artifactMacs: artifactShapes && countMacs(request.artifact, artifactShapes).total,
+  };
 }
 
 async function evaluatePair(
@@ -83,16 +93,15 @@ async function evaluatePair(
   }
 }
 
-/** Multiply-accumulates for these feeds; null, with a warning, when too little is known of the shapes. */
-async function macsOf(
+/** Sizes for the first sample; null, with a warning, when too little is known of them. */
+async function shapesOf(
   runtime: OrtRuntime,
   model: Model,
   { samples }: { readonly samples: { readonly first: ReadonlyMap<string, Tensor> } },
   warnings: string[],
-): Promise<number | null> {
+): Promise<ValueShapes | null> {
   try {
-    const { shapes } = await observeShapes(runtime, { model, feeds: samples.first });
-    return countMacs(model, shapes).total;
+    return (await observeShapes(runtime, { model, feeds: samples.first })).shapes;
   } catch (error) {
     warnings.push(`macs: not counted (${error instanceof Error ? error.message : String(error)})`);
     return null;

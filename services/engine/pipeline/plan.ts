@@ -1,4 +1,6 @@
 /** What the engine executes: an ordered list of methods with their options, a gate and a target. The wire schema has the same structure. */
+import { type AcceleratorProfile, shippedProfile } from '../accelerators/index.js';
+import type { ActivationCompressionOptions } from '../activation-compression/index.js';
 import { EngineError } from '../engine-errors.js';
 import type { LowRankOptions } from '../low-rank/index.js';
 import type { Objective, Target } from '../method.js';
@@ -82,6 +84,10 @@ export interface QatStep extends QatOptions {
   readonly method: 'qat';
 }
 
+export interface ActivationCompressionStep extends ActivationCompressionOptions {
+  readonly method: 'activation-compression';
+}
+
 export type CompressionStep =
   | CleanUpStep
   | LowRankStep
@@ -97,7 +103,8 @@ export type CompressionStep =
   | TrainStep
   | FineTuneStep
   | DistillStep
-  | QatStep;
+  | QatStep
+  | ActivationCompressionStep;
 export type MethodName = CompressionStep['method'];
 
 export type MetricName = 'top1' | 'top5' | 'mse' | 'mae';
@@ -115,13 +122,33 @@ export interface QualityGate {
   readonly min_sqnr_db?: number;
 }
 
+/** An embedded accelerator: one of the shipped profiles by name, or a profile. */
+export interface AcceleratorTarget {
+  readonly accelerator: string | AcceleratorProfile;
+}
+
 export interface CompressionPlan {
   readonly steps: readonly CompressionStep[];
   readonly gate?: QualityGate;
   /** Default 'x64'. */
-  readonly target?: Target;
-  /** Default 'latency'. */
+  readonly target?: Target | AcceleratorTarget;
+  /** Default 'latency'; 'size' for an accelerator, whose times this machine does not have. */
   readonly objective?: Objective;
+}
+
+/** The accelerator that a plan names; undefined for a CPU. Throws EngineError `recipe_invalid` for a name that is none. */
+export function acceleratorOf({ target }: Pick<CompressionPlan, 'target'>): AcceleratorProfile | undefined {
+  if (target === undefined || typeof target === 'string') return undefined;
+  return typeof target.accelerator === 'string' ? shippedProfile(target.accelerator) : target.accelerator;
+}
+
+/** The processor whose arithmetic artifacts are made for. */
+export function processorOf({ target }: Pick<CompressionPlan, 'target'>): Target {
+  return typeof target === 'string' ? target : 'x64';
+}
+
+export function objectiveOf(plan: Pick<CompressionPlan, 'target' | 'objective'>): Objective {
+  return plan.objective ?? (acceleratorOf(plan) ? 'size' : 'latency');
 }
 
 /** Methods that train weights in float. */

@@ -3,7 +3,16 @@ import type { FidelityResult } from '../evaluation/fidelity.js';
 import type { Metrics } from '../evaluation/metrics.js';
 import type { ModelInspection } from '../inspection/index.js';
 import type { Model } from '../ir/index.js';
-import type { CalibrationSummary, LayerReport, MethodOutcome, NodeChange, Objective, Target, TrainingSummary } from '../method.js';
+import type {
+  CalibrationSummary,
+  LayerReport,
+  MapCoding,
+  MethodOutcome,
+  NodeChange,
+  Objective,
+  Target,
+  TrainingSummary,
+} from '../method.js';
 import { describeSaturation, saturationReport } from '../quantization/saturation-report.js';
 import { isDisturbed, type Latency } from '../runtime/benchmark.js';
 import type { FusionReport } from '../runtime/fusion-report.js';
@@ -11,7 +20,8 @@ import type { EvaluationSource } from './evaluation-source.js';
 import { checkGate, type GateResult } from './gate.js';
 import type { Measurements } from './measure.js';
 import type { ModelFiles } from './model-files.js';
-import type { CompressionPlan } from './plan.js';
+import { acceleratorOf, type CompressionPlan, objectiveOf, processorOf } from './plan.js';
+import type { TrafficComparison } from './traffic.js';
 
 export const reportSchemaVersion = 1;
 
@@ -63,11 +73,16 @@ export interface SaturationSummary {
   readonly explanation: string;
 }
 
+/** An accelerator by name: its profile is in `traffic`. */
+export interface ReportedAccelerator {
+  readonly accelerator: string;
+}
+
 export interface CompressionReport {
   readonly schema_version: number;
   readonly created_at: string;
   readonly recipe: CompressionPlan;
-  readonly target: Target;
+  readonly target: Target | ReportedAccelerator;
   readonly objective: Objective;
   readonly source: ModelMeasurement;
   readonly artifact: ModelMeasurement;
@@ -88,6 +103,10 @@ export interface CompressionReport {
   readonly calibration: CalibrationSummary | null;
   /** One for each method that learned, in the order of the recipe. */
   readonly training: readonly TrainingSummary[];
+  /** Bytes and energy of an inference before and after, when the target is an accelerator. */
+  readonly traffic: TrafficComparison | null;
+  /** How each map is coded, where a method coded maps. */
+  readonly maps: readonly MapCoding[];
   readonly warnings: readonly string[];
   /** Wall seconds by phase. */
   readonly seconds: Readonly<Record<string, number>>;
@@ -107,6 +126,7 @@ export interface ReportParts {
   readonly artifact: ReportedModel;
   readonly samples: EvaluationSource;
   readonly measurements: Measurements;
+  readonly traffic: TrafficComparison | null;
   readonly outcomes: readonly MethodOutcome[];
   readonly environment: Environment;
   readonly seconds: Readonly<Record<string, number>>;
@@ -131,8 +151,8 @@ export function buildReport(parts: ReportParts): CompressionReport {
     schema_version: reportSchemaVersion,
     created_at: new Date().toISOString(),
     recipe: parts.plan,
-    target: parts.plan.target ?? 'x64',
-    objective: parts.plan.objective ?? 'latency',
+    target: reportedTarget(parts.plan),
+    objective: objectiveOf(parts.plan),
     source: measured(source, { latency: measurements.sourceLatency, macs: measurements.sourceMacs, metrics: reference.metrics }),
     artifact: measured(artifact, {
       latency: measurements.artifactLatency,
@@ -154,15 +174,23 @@ export function buildReport(parts: ReportParts): CompressionReport {
     layers: parts.outcomes.flatMap(({ layers }) => layers ?? []),
     saturation: saturationOf(parts.artifact.model),
     training: parts.outcomes.flatMap(({ training }) => (training ? [training] : [])),
+    traffic: parts.traffic,
+    maps: parts.outcomes.flatMap(({ maps }) => maps ?? []),
     calibration: parts.outcomes.findLast(({ calibration }) => calibration)?.calibration ?? null,
     warnings: [
       ...parts.outcomes.flatMap(({ warnings }) => warnings ?? []),
       ...measurements.warnings,
+      ...(parts.traffic?.warnings ?? []),
       ...warningsOf(parts, { speedup, sizeRatio }),
     ],
     seconds: parts.seconds,
     environment: parts.environment,
   };
+}
+
+function reportedTarget(plan: CompressionPlan): CompressionReport['target'] {
+  const accelerator = acceleratorOf(plan);
+  return accelerator ? { accelerator: accelerator.name } : processorOf(plan);
 }
 
 function saturationOf(model: Model): SaturationSummary {

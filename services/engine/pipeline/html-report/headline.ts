@@ -14,7 +14,7 @@ export function header(report: CompressionReport): Markup {
 <p class="note">Lathe compression report</p>
 <h1>${headlineOf(report)}</h1>
 <p><span class="badge ${gate.passed ? 'good' : 'bad'}">${gate.passed ? '✓ gate passed' : '✗ gate missed'}</span> ${shortName(methods, 200)}
-<span class="note">· target ${report.target} · objective ${report.objective} · <time datetime="${report.created_at}">${report.created_at.slice(0, 16).replace('T', ' ')} UTC</time></span></p>
+<span class="note">· target ${typeof report.target === 'string' ? report.target : shortName(report.target.accelerator, 60)} · objective ${report.objective} · <time datetime="${report.created_at}">${report.created_at.slice(0, 16).replace('T', ' ')} UTC</time></span></p>
 </header>`;
 }
 

@@ -10,6 +10,7 @@ import { learningCurves } from './learning-curves.js';
 import { html, type Markup } from './markup.js';
 import { nodeLists } from './node-lists.js';
 import { style } from './style.js';
+import { mapCodingSection, trafficSection } from './traffic-section.js';
 
 /** Nothing is loaded and nothing runs, whatever a name in the model says. */
 const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
@@ -23,6 +24,8 @@ export function page(report: CompressionReport): Markup {
     validity(report),
     comparison(report),
     gateTable(report),
+    trafficSection(report),
+    mapCodingSection(report),
     learningCurves(report),
     sqnrChart(layers),
     timeChart(layers),

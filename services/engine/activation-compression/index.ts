@@ -1,0 +1,3 @@
+/** Lossless coding of the maps of a model, measured on samples. */
+export { activationCompression } from './activation-compression.js';
+export type { ActivationCompressionOptions } from './options.js';
