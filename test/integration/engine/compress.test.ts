@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
+  type AcceleratorProfile,
   benchmark,
   type CompressionReport,
   type CompressRequest,
@@ -13,8 +14,11 @@ import {
   compress,
   EngineError,
   evaluate,
+  type InspectedTraffic,
   inspect,
   type ProgressEvent,
+  renderTrafficPlot,
+  shippedProfiles,
 } from '../../../services/engine/index.js';
 import { type ByteSource, bytesInMemory, float32Values, type Model, type Tensor } from '../../../services/engine/ir/index.js';
 import { decodeModelFile, encodeModelFile } from '../../../services/engine/onnx/index.js';
@@ -282,5 +286,50 @@ describe.runIf(present)('on the MNIST network 256x2', () => {
     expect(report.source.metrics?.top1).toBeCloseTo(0.9808, 4);
     expect(report.artifact.metrics?.top1).toBeGreaterThanOrEqual((report.source.metrics?.top1 ?? 1) - 0.001);
     expect(result.modelFiles).toHaveLength(1);
+  });
+});
+
+describe('accelerators', () => {
+  const accelerator = { accelerator: 'variable-precision' } as const;
+
+  test('a recipe for an accelerator reports traffic and energy before and after, and times nothing', async () => {
+    const of = await prepared();
+    const { report, htmlReportPath } = await compress(
+      request(of, {
+        plan: { steps: [{ method: 'dynamic-int8' }, { method: 'activation-compression' }], target: accelerator },
+        calibration: of.dataPath,
+      }),
+    );
+    expect(report).toMatchObject({ target: accelerator, objective: 'size', traffic: { accelerator: { name: 'variable-precision' } } });
+    const [before, after] = [report.traffic?.source, report.traffic?.artifact];
+    // In 16 bit words 64 x 256 and 256 x 10 weights with 266 biases, x, the hidden map twice, and the answers.
+    expect(before?.total).toMatchObject({
+      weight_bytes: 2 * (64 * 256 + 256 * 10 + 266),
+      input_bytes: 2 * (64 + 256),
+      output_bytes: 2 * (256 + 10),
+    });
+    expect(after?.total.weight_bytes).toBeLessThan(0.56 * (before?.total.weight_bytes ?? 0));
+    expect(report.traffic?.dram_saved).toBeCloseTo(1 - (after?.total.bytes ?? 0) / (before?.total.bytes ?? 1), 12);
+    expect(report.maps.length).toBeGreaterThan(0);
+    const page = await readFile(htmlReportPath, 'utf8');
+    expect(page).toContain('Off-chip traffic on Variable-precision array');
+    expect(page).toContain('Maps coded without loss');
+  });
+
+  test('inspect counts the same bytes; a name that is none is refused before anything is read', async () => {
+    const of = await prepared();
+    const { traffic } = await inspect({
+      modelPath: of.modelPath,
+      scratch: of.scratch,
+      dataPath: of.dataPath,
+      accelerator: shippedProfiles.find(({ name }) => name === 'variable-precision') as AcceleratorProfile,
+    });
+    expect(traffic?.total.input_bytes).toBe(2 * (64 + 256));
+    const plot = renderTrafficPlot(traffic as InspectedTraffic);
+    expect(plot).toMatch(/^<svg xmlns/);
+    for (const layer of traffic?.layers ?? []) expect(plot).toContain(layer.node);
+    await expect(compress(request(of, { plan: { steps: [{ method: 'clean-up' }], target: { accelerator: 'abacus' } } }))).rejects.toThrow(
+      /no accelerator "abacus"/,
+    );
   });
 });

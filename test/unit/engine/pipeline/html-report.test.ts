@@ -1,6 +1,7 @@
 /** report.html: says what report.json says, whatever the names in a model are and however many layers it has. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { shippedProfile, type Traffic } from '../../../../services/engine/accelerators/index.js';
 import type { Target } from '../../../../services/engine/method.js';
 import { exactnessOf } from '../../../../services/engine/pipeline/html-report/exactness.js';
 import { renderHtmlReport } from '../../../../services/engine/pipeline/html-report.js';
@@ -85,6 +86,34 @@ test('every figure is the one that report.json has at the place it names, to the
   const others = ['fidelity.sqnr_db', 'fidelity.top1_agreement', 'artifact.metrics.top1', 'gate.checks[0].limit', 'layers[3].sqnr_db'];
   for (const path of [...headline, ...others, 'calibration.samples', 'seconds.static-int8', 'training[0].curve[59].accuracy'])
     expect(shown, path).toContain(path);
+});
+
+/** One convolution on an accelerator; `share` of the bytes of the source. */
+function sampleTraffic(share: number): Traffic {
+  const figures = {
+    ...{ weight_bytes: 4_600 * share, input_bytes: 925_000 * share, output_bytes: 462_000 * share, refetch_bytes: 0, macs: 133_171_200 },
+    ...{ dram_picojoules: 222_600_000 * share, sram_picojoules: 13_300_000 * share, compute_picojoules: 213_000_000 },
+  };
+  return { layers: [{ node: '<conv>', op_type: 'Conv', ...figures }], total: { bytes: 1_391_600 * share, ...figures } };
+}
+
+test('traffic on an accelerator and the coding of maps are told by the figures of report.json', () => {
+  const coding = { map: '<map>', node: 'conv', bits: 6, values: 462_400, bits_per_value: 2.24, value_entropy: 3.19 };
+  const report = sampleReport({
+    target: { accelerator: 'eyeriss-16' },
+    traffic: {
+      accelerator: shippedProfile('eyeriss-16'),
+      ...{ source: sampleTraffic(1), artifact: sampleTraffic(0.125), dram_saved: 0.875, energy_saved: 0.46, warnings: [] },
+    },
+    maps: [{ ...coding, delta_entropy: 2.62, encode_operations: 47, decode_operations: 8.4 }],
+  });
+  const figures = figuresOf(renderHtmlReport(report)).filter(({ attributes }) => /^(traffic|maps)/.test(attributes.get('title') ?? ''));
+  expect(figures).toHaveLength(17 + 6);
+  for (const { attributes } of figures) expect(valueAt(report, attributes.get('title') ?? '')).toBe(Number(attributes.get('value')));
+  const text = (path: string) => figures.find(({ attributes }) => attributes.get('title') === path)?.text;
+  expect(text('traffic.artifact.total.dram_picojoules')).toBe('27.8 µJ');
+  expect(text('traffic.source.total.bytes')).toBe('1.39 MB');
+  expect(text('maps[0].bits_per_value')).toBe('2.24');
 });
 
 /** x and y of each point of a line. */
