@@ -154,6 +154,7 @@ module.exports = {
     ),
     layer('pruning', 'calibration/', 'data/state-pairs\\.ts$', 'runtime/(observe-shapes|pseudo-random)\\.ts$', ...aboveWeights),
     layer('qat', 'calibration/', 'quantization/', 'training/', ...aboveWeights),
+    layer('distribution-aware', 'quantization/', ...aboveWeights),
     layer('sparsity', ...aboveWeights),
     layer('low-rank', ...aboveWeights),
     layer('accelerators', 'ir/', 'ops/'),
@@ -171,7 +172,7 @@ module.exports = {
       'engine-core-is-pure',
       'the mathematics reads no files and opens no sockets',
       {
-        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|qat|training|accelerators|map-codec|activation-compression)/',
+        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|qat|distribution-aware|training|accelerators|map-codec|activation-compression)/',
         pathNot: '^services/engine/training/(checkpoint|sample-records)\\.ts$',
       },
       { dependencyTypes: ['core'], path: '^(node:)?(fs|net|http|https|dns|tls|child_process|worker_threads|process)(/|$)' },

@@ -1,6 +1,7 @@
 /** The recipe: what a caller asks for. The same JSON document in the CLI, in a job body and in a preset. */
 import Type, { type Static } from 'typebox';
 import { AcceleratorTarget } from './accelerator-profile.js';
+import { distributionAwareStep } from './forecasting-steps.js';
 import { distillStep, fineTuneStep, qatStep, trainStep } from './training-steps.js';
 
 const strict = { additionalProperties: false } as const;
@@ -465,6 +466,7 @@ export const CompressionStep = Type.Union([
   distillStep,
   qatStep,
   activationCompression,
+  distributionAwareStep,
 ]);
 export type CompressionStep = Static<typeof CompressionStep>;
 
@@ -607,6 +609,13 @@ export const methods = {
     needs: ['data'],
     schema: activationCompression,
   },
+  'distribution-aware': {
+    title: 'Distribution-aware quantization',
+    description:
+      'LSTM, GRU and attention in 3 to 8 bits, states and gates too, with ranges chosen by what they do to the outputs on unlabelled windows. Below 8 bits the file becomes smaller, not faster.',
+    needs: ['data'],
+    schema: distributionAwareStep,
+  },
   'float16-storage': {
     title: 'float16 storage',
     description: 'Weights stored as float16 and widened when the model loads: half the file, unchanged speed.',
@@ -633,6 +642,7 @@ export const presets = {
   distill: { steps: [{ method: 'distill', teacher: 'given' }] },
   qat: { steps: [{ method: 'qat' }] },
   'activation-compression': { steps: [{ method: 'activation-compression' }] },
+  'distribution-aware': { steps: [{ method: 'distribution-aware', bits: 4 }] },
   'prune-distill': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }] },
   'prune-distill-int8': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }, { method: 'static-int8' }] },
 } as const satisfies Record<string, CompressionRecipe>;

@@ -55,6 +55,7 @@ const probes: Record<string, readonly [file: string, specifier: string]> = {
   'engine-layer:sparsity': ['services/engine/sparsity/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:pruning': ['services/engine/pruning/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:autodiff': ['services/engine/autodiff/probe-layer.ts', '../runtime/ort-session.js'],
+  'engine-layer:distribution-aware': ['services/engine/distribution-aware/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:qat': ['services/engine/qat/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:training': ['services/engine/training/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:normal-equations': ['services/engine/normal-equations/probe-layer.ts', '../runtime/ort-session.js'],

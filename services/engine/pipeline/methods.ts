@@ -1,6 +1,7 @@
 /** The total table of compression methods: a step of a plan finds its implementation here. */
 
 import { activationCompression } from '../activation-compression/index.js';
+import { distributionAware } from '../distribution-aware/index.js';
 import type { Model } from '../ir/index.js';
 import { lowRank } from '../low-rank/index.js';
 import type { MethodContext, MethodOutcome } from '../method.js';
@@ -28,6 +29,7 @@ const methods: { readonly [Name in MethodName]: Application<Name> } = {
   train: (model, { method: _, ...options }, context) => train(model, options, context),
   'fine-tune': (model, { method: _, ...options }, context) => fineTune(model, options, context),
   distill: (model, { method: _, ...options }, context) => distill(model, options, context),
+  'distribution-aware': (model, { method: _, ...options }, context) => distributionAware(model, options, context),
   qat: (model, { method: _, ...options }, context) => qat(model, options, context),
   'activation-compression': (model, { method: _, ...options }, context) => activationCompression(model, options, context),
   'float16-storage': async (model, { method: _, ...options }, context) => ({ nodes: await float16Storage(model, options, context) }),

@@ -1,6 +1,7 @@
 /** What the engine executes: an ordered list of methods with their options, a gate and a target. The wire schema has the same structure. */
 import { type AcceleratorProfile, shippedProfile } from '../accelerators/index.js';
 import type { ActivationCompressionOptions } from '../activation-compression/index.js';
+import type { DistributionAwareOptions } from '../distribution-aware/index.js';
 import { EngineError } from '../engine-errors.js';
 import type { LowRankOptions } from '../low-rank/index.js';
 import type { Objective, Target } from '../method.js';
@@ -88,6 +89,10 @@ export interface ActivationCompressionStep extends ActivationCompressionOptions 
   readonly method: 'activation-compression';
 }
 
+export interface DistributionAwareStep extends DistributionAwareOptions {
+  readonly method: 'distribution-aware';
+}
+
 export type CompressionStep =
   | CleanUpStep
   | LowRankStep
@@ -104,7 +109,8 @@ export type CompressionStep =
   | FineTuneStep
   | DistillStep
   | QatStep
-  | ActivationCompressionStep;
+  | ActivationCompressionStep
+  | DistributionAwareStep;
 export type MethodName = CompressionStep['method'];
 
 export type MetricName = 'top1' | 'top5' | 'mse' | 'mae';

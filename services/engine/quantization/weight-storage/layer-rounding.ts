@@ -5,7 +5,6 @@ import { quadraticForm } from '../../normal-equations/linear-algebra.js';
 import { adaroundRound } from '../adaround.js';
 import { gptqRound } from '../gptq.js';
 import { codeLimits, codeOf, largestScale, searchScale } from './scale-search.js';
-import type { StoredBits } from './stored-weight.js';
 
 /** 'rtn': largest weight, nearest code. 'mse': least squared error of the weights. The others need inputs. */
 export type RoundingAlgorithm = 'rtn' | 'mse' | 'hessian' | 'gptq' | 'adaround';
@@ -15,7 +14,7 @@ export interface LayerWeights {
   readonly rows: Float64Array;
   readonly channels: number;
   readonly depth: number;
-  readonly bits: StoredBits;
+  readonly bits: number;
 }
 
 export interface RoundedLayer {

@@ -1,6 +1,5 @@
 /** Scales of output channels: the largest weight, the least squared error of the weights, or of their products with real inputs. */
 import { roundHalfToEven, symmetricScale } from '../quantization-parameters.js';
-import type { StoredBits } from './stored-weight.js';
 
 /** Codes of b bits, both ends included: -2^(b-1) to 2^(b-1) - 1, and -127 to 127 for 8 bits. */
 export interface CodeLimits {
@@ -8,7 +7,7 @@ export interface CodeLimits {
   readonly high: number;
 }
 
-export function codeLimits(bits: StoredBits): CodeLimits {
+export function codeLimits(bits: number): CodeLimits {
   return bits === 8 ? { low: -127, high: 127 } : { low: -(2 ** (bits - 1)), high: 2 ** (bits - 1) - 1 };
 }
 
@@ -21,7 +20,7 @@ export function codeOf(value: number, scale: number, { low, high }: CodeLimits):
  * For 8 bits max |w| / 127. Below, where one code more counts, the largest weight gets the code -2^(b-1), whichever its sign is
  * (the rule of ggml's Q4_0): s = -w_max / 2^(b-1).
  */
-export function largestScale(row: Float64Array, bits: StoredBits): number {
+export function largestScale(row: Float64Array, bits: number): number {
   const extreme = row.reduce((largest, value) => (Math.abs(value) > Math.abs(largest) ? value : largest), 0);
   if (bits === 8) return symmetricScale(Math.abs(extreme));
   return legal(extreme / codeLimits(bits).low);
@@ -40,7 +39,7 @@ const REFINEMENTS = [0.05, 0.025, 0.0125];
  * The scale, of either sign, at which the rounded row has the least `loss`: a grid, then halved steps around its best point.
  * `loss` gets rounded minus original weights.
  */
-export function searchScale(row: Float64Array, bits: StoredBits, loss: (errors: Float64Array) => number): number {
+export function searchScale(row: Float64Array, bits: number, loss: (errors: Float64Array) => number): number {
   const limits = codeLimits(bits);
   const largest = largestScale(row, bits);
   const errors = new Float64Array(row.length);
