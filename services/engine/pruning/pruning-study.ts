@@ -1,6 +1,6 @@
 /** All that is known of a model before a unit is removed: its structure, orders of removal, sizes and costs. */
 import type { Model, Tensor } from '../ir/index.js';
-import type { NodeChange } from '../method.js';
+import type { NodeChange, RunSource } from '../method.js';
 import type { ModelCost } from './budget/model-cost.js';
 import type { ValueSizes } from './budget/value-sizes.js';
 import type { RemovalOrder } from './importance/removal-order.js';
@@ -14,6 +14,8 @@ export interface PruningStudy {
   /** Of values by name, for a run of `feeds`. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   readonly feeds: ReadonlyMap<string, Tensor>;
+  /** The calibration samples that normal equations are made of. */
+  readonly samples?: RunSource;
   readonly sizes: ValueSizes;
   readonly cost: ModelCost;
   /** Groups and channels that stay as they are, and why. */

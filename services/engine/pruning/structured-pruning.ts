@@ -3,7 +3,7 @@ import { EngineError } from '../engine-errors.js';
 import { adoptModel } from '../ir/adopt-model.js';
 import type { Model } from '../ir/index.js';
 import { nameNodes } from '../layers/node-names.js';
-import { type BudgetOutcome, firstSamples, type MethodContext, type MethodOutcome, partOf } from '../method.js';
+import { type BudgetOutcome, type MethodContext, type MethodOutcome, partOf } from '../method.js';
 import { timeModels } from '../timing/whole-model-timing.js';
 import { budgetUse, described, figuresOf, type Reached, relaxed } from './budget-figures.js';
 import { DEFAULT_BUDGET, type PruningBudget, type StructuredPruningOptions } from './options.js';
@@ -17,21 +17,17 @@ import { WidthSearch, type WidthTrial } from './width-search.js';
 /** Shares of what the budget asks to be removed, tried in turn until the bound on the metric holds. */
 const LESS = [0.75, 0.5, 0.25, 0.1] as const;
 
-/** The rest of a large data set would not move the normal equations, and cost the time of the job. */
-const SAMPLES_MAX = 2000;
-
 /**
  * Edits `model` in place. Throws EngineError `recipe_invalid` for options that contradict what is given and `model_unsupported`
  * without a sample that the model runs with. A model that no allowed widths make faster is left as it is: the outcome says which were
  * measured, and the missed budget rejects the artifact.
  */
 export async function structuredPruning(model: Model, options: StructuredPruningOptions, given: MethodContext): Promise<MethodOutcome> {
-  const { calibration } = given;
-  const context = calibration ? { ...given, calibration: firstSamples(calibration, SAMPLES_MAX) } : given;
   const asked = options.budget ?? DEFAULT_BUDGET;
-  requireSamples(options, context);
+  requireSamples(options, given);
   nameNodes(model);
-  const study = await studyModel(model, options, partOf(context, 0, 0.4));
+  const study = await studyModel(model, options, partOf(given, 0, 0.4));
+  const context = study.samples ? { ...given, calibration: study.samples } : given;
   if (study.orders.length === 0) return unpruned(study, asked, ['structured-pruning: the model has no channels that can be removed.']);
   const search = await WidthSearch.open(study, options, partOf(context, 0.4, 0.5));
   requireTimes(asked, search);

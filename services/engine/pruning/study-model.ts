@@ -3,7 +3,7 @@ import { EngineError } from '../engine-errors.js';
 import type { Model } from '../ir/index.js';
 import { nameMatcher } from '../layers/name-patterns.js';
 import { reportName } from '../layers/weight-store.js';
-import type { MethodContext, NodeChange } from '../method.js';
+import { firstSamples, type MethodContext, type NodeChange } from '../method.js';
 import { observeShapes } from '../runtime/observe-shapes.js';
 import { sampleFeeds } from '../timing/observed-activations.js';
 import { ModelCost } from './budget/model-cost.js';
@@ -13,14 +13,18 @@ import type { UnrankedGroup } from './importance/removal-order.js';
 import { removalOrders } from './importance/removal-orders.js';
 import type { StructuredPruningOptions } from './options.js';
 import { leftLine, type PruningStudy } from './pruning-study.js';
+import { samplesWorth } from './sample-limit.js';
 import { analyzeStructure } from './structure/analyze-structure.js';
 import type { PruningGroup } from './structure/pruning-structure.js';
 import type { AnalyzedStructure } from './structure/structure-layout.js';
 import { verifyOrders } from './verified-orders.js';
 
 /** Throws EngineError `model_unsupported` when no inputs are known that the model runs with. */
-export async function studyModel(model: Model, options: StructuredPruningOptions, context: MethodContext): Promise<PruningStudy> {
-  const { feeds, shapes } = await shapesOnSample(model, context);
+export async function studyModel(model: Model, options: StructuredPruningOptions, given: MethodContext): Promise<PruningStudy> {
+  const { feeds, shapes } = await shapesOnSample(model, given);
+  const { calibration } = given;
+  const worth = samplesWorth(model, shapes, calibration?.fixedBatch ?? 1);
+  const context = calibration ? { ...given, calibration: firstSamples(calibration, worth) } : given;
   const structure = analyzeStructure(model, shapes, { states: carriedStates(model, context) });
   const chosen = chosenGroups(structure, options);
   const { calibration: samples, gradients } = context;
@@ -33,6 +37,7 @@ export async function studyModel(model: Model, options: StructuredPruningOptions
   );
   return {
     ...{ model, structure, orders, shapes, feeds, sizes },
+    ...(context.calibration ? { samples: context.calibration } : {}),
     cost: new ModelCost({ model, sizes, shapes }),
     left: [
       ...structure.frozen.map(({ node, reason }) => leftLine(reportName(node), node.opType, reason)),

@@ -1,0 +1,57 @@
+/** How many samples the normal equations of a model's layers are worth. */
+import { graphsWithin, type Model, type Node } from '../ir/index.js';
+import { reportName } from '../layers/weight-store.js';
+import { countMacs } from '../ops/count-macs.js';
+
+/** More would not move the normal equations, and cost the time of the job. */
+const SAMPLES_MAX = 2000;
+/** Fewer are no picture of the data, however many positions their maps have. */
+const SAMPLES_MIN = 16;
+/** Rows for each unknown of a layer from which its fit hardly moves: rows of one map resemble each other. */
+const ROWS_PER_INPUT = 64;
+/** Multiply-accumulates of all products X^T X: some seconds of a core. */
+const PRODUCT_MACS = 2e11;
+
+/**
+ * A layer with d inputs that sees r rows in a sample costs r d^2 for its X^T X. As many samples as PRODUCT_MACS pay for; but
+ * ROWS_PER_INPUT d rows for every layer, and not less than SAMPLES_MIN. `shapes` are of a run of `batch` samples.
+ */
+export function samplesWorth(model: Model, shapes: ReadonlyMap<string, readonly number[]>, batch: number): number {
+  const layers = layersOf(model, shapes, batch);
+  const cost = layers.reduce((sum, { rows, depth, groups }) => sum + rows * depth ** 2 * groups, 0);
+  const needed = layers.map(({ rows, depth }) => Math.ceil((ROWS_PER_INPUT * depth) / rows));
+  return Math.min(SAMPLES_MAX, Math.max(SAMPLES_MIN, Math.floor(PRODUCT_MACS / Math.max(1, cost)), ...needed));
+}
+
+interface LayerRows {
+  /** Of one sample. */
+  readonly rows: number;
+  readonly depth: number;
+  readonly groups: number;
+}
+
+function layersOf(model: Model, shapes: ReadonlyMap<string, readonly number[]>, batch: number): LayerRows[] {
+  const nodes = new Map([...graphsWithin(model.graph)].flatMap((graph) => graph.nodes.map((node) => [reportName(node), node] as const)));
+  return countMacs(model, shapes).perNode.flatMap(({ node, macs }) => {
+    const product = nodes.get(node);
+    const size = product && weightSize(product, model);
+    return size && macs > 0 ? [{ ...size, rows: macs / (size.depth * size.outputs * batch) }] : [];
+  });
+}
+
+/** Inputs and outputs of the weight: [O, I/g, ...kernel] of a Conv, [K, N] of a MatMul, either way round of a Gemm. */
+function weightSize(node: Node, { graph }: Model): { depth: number; outputs: number; groups: number } | undefined {
+  const [, weight] = node.inputs;
+  const dims = weight && graph.initializers.get(weight)?.dims;
+  if (!dims || dims.length < 2 || node.domain !== '') return undefined;
+  const [first = 1, ...rest] = dims;
+  const others = rest.reduce((product, size) => product * size, 1);
+  if (node.opType === 'Conv') {
+    const group = node.attributes.get('group');
+    return { depth: others, outputs: first, groups: group?.kind === 'int' ? Number(group.value) : 1 };
+  }
+  if (node.opType !== 'MatMul' && node.opType !== 'Gemm') return undefined;
+  const transposed = node.attributes.get('transB');
+  const isTransposed = transposed?.kind === 'int' && transposed.value === 1n;
+  return isTransposed ? { depth: others, outputs: first, groups: 1 } : { depth: first, outputs: others, groups: 1 };
+}
