@@ -1,7 +1,16 @@
 /** The table that `lathe compress` ends with: source against artifact, fidelity, what was done to how many nodes. */
 import type { CompressionReport } from '#engine';
 import { learningCurves } from './learning-curve.js';
-import { formatBytes, formatCount, formatMicrojoules, formatMilliseconds, formatShare, significant, textTable } from './text-table.js';
+import {
+  formatBytes,
+  formatCount,
+  formatLikeness,
+  formatMicrojoules,
+  formatMilliseconds,
+  formatShare,
+  significant,
+  textTable,
+} from './text-table.js';
 
 type Row = readonly [label: string, source: string, artifact: string, change: string];
 
@@ -55,6 +64,11 @@ function metricRows({ source, artifact }: CompressionReport): Row[] {
     const [was, is] = [before[name], after[name]];
     if (was === undefined || is === undefined) continue;
     rows.push([name, significant(was), significant(is), was === 0 ? '' : `${signed((is / was - 1) * 100, 1)} %`]);
+  }
+  for (const name of ['psnr', 'ssim'] as const) {
+    const [was, is] = [before[name], after[name]];
+    if (was === undefined || is === undefined) continue;
+    rows.push([name, formatLikeness(name, was), formatLikeness(name, is), signed(is - was, name === 'psnr' ? 2 : 4)]);
   }
   return rows;
 }

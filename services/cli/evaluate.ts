@@ -1,18 +1,23 @@
 /** `lathe evaluate`: task metrics of a model on labelled samples, and its fidelity to a reference. */
 import { resolve } from 'node:path';
-import { Command, Option } from 'commander';
-import type { EvaluateResult, FidelityResult, Metrics } from '#engine';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { EvaluateResult, FidelityResult, ImageOptions, Metrics } from '#engine';
+import { UsageError } from './exit-codes.js';
 import { interruptible } from './interruption.js';
 import { printResult } from './print-result.js';
 import { progressBar } from './progress-bar.js';
 import { requireFiles } from './required-files.js';
 import { withScratch } from './scratch-folder.js';
-import { formatShare, significant, textTable } from './text-table.js';
+import { formatLikeness, formatShare, significant, textTable } from './text-table.js';
 
 interface EvaluateOptions {
   readonly data: string;
   readonly reference?: string;
   readonly emulate?: 'avx2';
+  readonly image?: boolean;
+  readonly border?: number;
+  readonly luma?: boolean;
+  readonly peak?: number;
   readonly json?: boolean;
 }
 
@@ -27,6 +32,10 @@ export function evaluateCommand(): Command {
         'avx2',
       ]),
     )
+    .option('--image', 'labels are pictures: PSNR and SSIM, too')
+    .option('--border <pixels>', 'with --image: pixels on each side that are left out', wholeNumber)
+    .option('--luma', 'with --image: compare the luma of pictures in R, G, B')
+    .option('--peak <value>', 'with --image: the value of white, default 1', positiveNumber)
     .option('--json', 'print one JSON document')
     .action(async (model: string, options: EvaluateOptions) => printResult(await run(model, options), options, evaluationSummary));
 }
@@ -42,6 +51,7 @@ async function run(model: string, options: EvaluateOptions): Promise<EvaluateRes
           modelPath: resolve(model),
           dataPath: resolve(options.data),
           ...(options.reference === undefined ? {} : { referencePath: resolve(options.reference) }),
+          ...imageOptions(options),
           ...(options.emulate === undefined ? {} : { emulate: options.emulate }),
           scratch,
           signal,
@@ -54,6 +64,24 @@ async function run(model: string, options: EvaluateOptions): Promise<EvaluateRes
   }
 }
 
+function imageOptions({ image, border, luma, peak }: EvaluateOptions): { readonly image?: ImageOptions } {
+  const chosen = { ...(border === undefined ? {} : { border }), ...(luma ? { luma } : {}), ...(peak === undefined ? {} : { peak }) };
+  if (image) return { image: chosen };
+  if (Object.keys(chosen).length > 0) throw new UsageError('--border, --luma and --peak say how pictures are compared: add --image.');
+  return {};
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('It is a whole number of pixels.');
+  return Number(text);
+}
+
+function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && value < Number.POSITIVE_INFINITY)) throw new InvalidArgumentError('It is a number above 0.');
+  return value;
+}
+
 function evaluationSummary({ metrics, reference, samples, emulated }: EvaluateResult): string {
   const rows = [['samples', String(samples), ''], ...metricRows(metrics, reference?.metrics ?? null)];
   const table = textTable(reference === null ? rows : [['', 'model', 'reference'], ...rows]);
@@ -63,8 +91,12 @@ function evaluationSummary({ metrics, reference, samples, emulated }: EvaluateRe
 }
 
 function metricRows(metrics: Metrics | null, reference: Metrics | null): string[][] {
-  const shown = { top1: formatShare, top5: formatShare, mse: significant, mae: significant } as const;
-  const names = ['top1', 'top5', 'mse', 'mae'] as const;
+  const shown = {
+    ...{ top1: formatShare, top5: formatShare, mse: significant, mae: significant },
+    psnr: (value: number) => formatLikeness('psnr', value),
+    ssim: (value: number) => formatLikeness('ssim', value),
+  } as const;
+  const names = ['top1', 'top5', 'mse', 'mae', 'psnr', 'ssim'] as const;
   return names.flatMap((name) => {
     const [own, other] = [metrics?.[name], reference?.[name]];
     return own === undefined ? [] : [[name, shown[name](own), other === undefined ? '' : shown[name](other)]];

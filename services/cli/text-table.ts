@@ -34,6 +34,11 @@ export function formatCount(count: number | null): string {
   return count === null ? '-' : count.toLocaleString('en-US');
 }
 
+/** Decibels with two decimals, a similarity with four. */
+export function formatLikeness(metric: 'psnr' | 'ssim', value: number): string {
+  return metric === 'psnr' ? `${value.toFixed(2)} dB` : value.toFixed(4);
+}
+
 /** A share as per cent with two decimals. */
 export function formatShare(share: number | null): string {
   return share === null ? '-' : `${(share * 100).toFixed(2)} %`;

@@ -472,9 +472,14 @@ export type CompressionStep = Static<typeof CompressionStep>;
 
 export const QualityGate = Type.Object(
   {
-    metric: Type.Optional(Type.Enum(['top1', 'top5', 'mse', 'mae'], { description: 'Default: top1 for class labels, mse for others.' })),
+    metric: Type.Optional(
+      Type.Enum(['top1', 'top5', 'mse', 'mae', 'psnr', 'ssim'], { description: 'Default: top1 for class labels, mse for others.' }),
+    ),
     max_metric_drop: Type.Optional(
-      Type.Number({ minimum: 0, description: 'Largest loss of the metric, absolute (0.01 = one point of top-1). Needs labels.' }),
+      Type.Number({
+        minimum: 0,
+        description: 'Largest loss of the metric, absolute (0.01 = one point of top-1; dB of PSNR). Needs labels.',
+      }),
     ),
     min_speedup: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'Source median latency over artifact median latency.' })),
     min_size_ratio: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'Source bytes over artifact bytes.' })),
@@ -483,6 +488,24 @@ export const QualityGate = Type.Object(
   strict,
 );
 export type QualityGate = Static<typeof QualityGate>;
+
+export const EvaluationPlan = Type.Object(
+  {
+    image: Type.Optional(
+      Type.Object(
+        {
+          border: Type.Optional(
+            Type.Integer({ minimum: 0, maximum: 65_535, description: 'Pixels on each side that are left out. Default 0.' }),
+          ),
+          luma: Type.Optional(Type.Boolean({ description: 'Compare the luma of pictures in R, G, B. Default false.' })),
+          peak: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'The value of white. Default 1.' })),
+        },
+        { ...strict, description: 'Labels are pictures: PSNR and SSIM are measured, too.' },
+      ),
+    ),
+  },
+  { ...strict, description: 'How models are judged beside what the labels ask for by themselves.' },
+);
 
 export const Target = Type.Enum(['x64', 'x64-vnni', 'arm64'], {
   description: "What the artifact must run well on. 'x64' (default): one answer on every x64 CPU; 'x64-vnni': the full int8 range.",
@@ -499,6 +522,7 @@ export const CompressionRecipe = Type.Object(
   {
     steps: Type.Array(CompressionStep, { minItems: 1, maxItems: 32 }),
     gate: Type.Optional(QualityGate),
+    evaluation: Type.Optional(EvaluationPlan),
     target: Type.Optional(Type.Union([Target, AcceleratorTarget])),
     objective: Type.Optional(Objective),
   },

@@ -2,6 +2,7 @@
 export { type AcceleratorProfile, shippedProfiles } from './accelerators/index.js';
 export { EngineError, type EngineErrorCode } from './engine-errors.js';
 export type { FidelityResult } from './evaluation/fidelity.js';
+export type { ImageOptions } from './evaluation/image-quality.js';
 export type { Metrics } from './evaluation/metrics.js';
 // To build a model in code, as `lathe sample` does.
 export { attributeOf, float32Tensor, Graph, Model, Node, Value } from './ir/index.js';

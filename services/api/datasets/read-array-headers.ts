@@ -12,7 +12,7 @@ export interface DatasetFacts {
   readonly arrays: readonly DatasetArray[];
 }
 
-const arraysMax = 256;
+const arraysMax = 4096;
 /** A .npy has no name for its array. */
 const soleArrayName = 'data';
 
@@ -90,8 +90,10 @@ function checkLength(name: string, promised: number, there: number): void {
   if (promised !== there) throw datasetInvalid(name, `its header promises ${promised} bytes, the file has ${there}.`);
 }
 
-/** Arrays without an axis hold one value for all samples; the others agree in their first axis. */
+/** Arrays without an axis hold one value for all samples; the others agree in their first axis, or are numbered, one per sample. */
 function sampleCount(arrays: readonly DatasetArray[]): number {
+  const numbered = numberedSamples(arrays);
+  if (numbered !== null) return numbered;
   const [first, ...rest] = arrays.filter((array) => array.shape.length > 0);
   const count = first?.shape[0];
   if (first === undefined || count === undefined) throw new AppError('dataset_invalid', 'No array has a sample axis.');
@@ -99,6 +101,29 @@ function sampleCount(arrays: readonly DatasetArray[]): number {
   for (const { name, shape } of rest) {
     if (shape[0] !== count) throw datasetInvalid(name, `it has ${shape[0]} samples, "${first.name}" has ${count}.`);
   }
+  return count;
+}
+
+/**
+ * NAME_0, NAME_1, ... from 0 without gaps, alike for every such name: one array per sample. null when there are none, or when they look
+ * like inputs with a number in their names: all with the same number of rows, above one.
+ */
+function numberedSamples(arrays: readonly DatasetArray[]): number | null {
+  const names = new Set(arrays.map(({ name }) => name));
+  const stems = [...names].filter((name) => name.endsWith('_0')).map((name) => name.slice(0, -1));
+  const [count, ...others] = stems.map((stem) => countFrom(names, stem));
+  if (count === undefined || others.some((each) => each !== count)) return null;
+  const isSample = ({ name }: DatasetArray): boolean =>
+    stems.some((stem) => name.startsWith(stem) && /^\d+$/.test(name.slice(stem.length)));
+  const [samples, rest] = [arrays.filter(isSample), arrays.filter((array) => !isSample(array))];
+  if (rest.some(({ shape }) => shape.length > 0 && shape[0] !== count)) return null;
+  const rows = new Set(samples.map(({ shape }) => shape[0]));
+  return rows.size > 1 || (rows.has(1) && count > 1) ? count : null;
+}
+
+function countFrom(names: ReadonlySet<string>, stem: string): number {
+  let count = 0;
+  while (names.has(`${stem}${count}`)) count += 1;
   return count;
 }
 

@@ -8,7 +8,8 @@ import { withStates } from './carried-states.js';
 import { castElements } from './cast-elements.js';
 import { NpyArray } from './npy.js';
 import { openNpz } from './npz.js';
-import { type DatasetBinding, type InputBinding, LABELS, SEQUENCES, validateDataset } from './validate-dataset.js';
+import { numberedName } from './numbered-arrays.js';
+import { type DatasetBinding, type InputBinding, LABELS, SEQUENCES, sampleDims, validateDataset } from './validate-dataset.js';
 
 /** Must be closed. */
 export interface Dataset extends RunSource {
@@ -74,15 +75,12 @@ async function closeAll(arrays: ReadonlyMap<string, NpyArray>): Promise<void> {
 }
 
 function datasetOver(arrays: ReadonlyMap<string, NpyArray>, binding: DatasetBinding): Dataset {
-  const labels = binding.labelled ? arrays.get(LABELS) : undefined;
+  const { labelled } = binding;
   return {
     sampleCount: binding.sampleCount,
-    labelled: labels !== undefined,
+    labelled,
     fixedBatch: binding.fixedBatch,
-    sampleBytes: binding.inputs.reduce(
-      (sum, { input }) => sum + byteCount(input.dataType, elementCount((arrays.get(input.name)?.dims ?? []).slice(1))),
-      0,
-    ),
+    sampleBytes: binding.inputs.reduce((sum, { input }) => sum + byteCount(input.dataType, sampleElements(arrays, input.name, binding)), 0),
     async *runs(size, limit = binding.sampleCount) {
       const rows = binding.fixedBatch ?? size;
       const end = Math.min(limit, binding.sampleCount);
@@ -92,11 +90,34 @@ function datasetOver(arrays: ReadonlyMap<string, NpyArray>, binding: DatasetBind
         const feeds = new Map<string, Tensor>();
         for (const bound of binding.inputs)
           feeds.set(bound.input.name, await feedOf(arrays, bound, { start, count: sampleCount, rows: fed }));
-        yield { feeds, rows: fed, sampleCount, ...(labels ? { labels: await labels.rows(start, sampleCount) } : {}) };
+        yield {
+          feeds,
+          rows: fed,
+          sampleCount,
+          ...(labelled ? { labels: await labelsOf(arrays, binding, { start, count: sampleCount }) } : {}),
+        };
       }
     },
     close: () => closeAll(arrays),
   };
+}
+
+/** Elements of one sample; of the largest one where they differ. */
+function sampleElements(arrays: ReadonlyMap<string, NpyArray>, name: string, { sampleCount }: DatasetBinding): number {
+  const array = arrays.get(name);
+  if (array) return elementCount(array.dims.slice(1));
+  const sizes = Array.from({ length: sampleCount }, (_, sample) => elementCount(arrays.get(numberedName(name, sample))?.dims ?? []));
+  return Math.max(0, ...sizes);
+}
+
+async function labelsOf(
+  arrays: ReadonlyMap<string, NpyArray>,
+  { labelsNumbered }: DatasetBinding,
+  { start, count }: { start: number; count: number },
+): Promise<Tensor> {
+  const array = arrays.get(labelsNumbered ? numberedName(LABELS, start) : LABELS);
+  if (!array) throw new EngineError('dataset_invalid', 'The data set lacks array "labels".', { array: LABELS });
+  return labelsNumbered ? array.whole() : array.rows(start, count);
 }
 
 /** A session is opened when the first run is asked for. */
@@ -150,6 +171,13 @@ async function feedOf(
     case 'stacked': {
       const stacked = await readRows(arrays, input, { start, count: 1 });
       return { ...stacked, dims: stacked.dims.slice(1) };
+    }
+    case 'numbered': {
+      const name = numberedName(input.name, start);
+      const array = arrays.get(name);
+      if (!array) throw new EngineError('dataset_invalid', `The data set lacks array "${name}".`, { array: name });
+      const sample = await castElements(await array.whole(), input.dataType, name);
+      return { ...sample, dims: sampleDims(sample.dims, input.shape?.length ?? sample.dims.length) };
     }
     case 'batched': {
       const batch = await readRows(arrays, input, { start, count });

@@ -99,11 +99,14 @@ export class NpyArray {
     bytes: new Uint8Array(),
   };
 
+  /** Opened for the first rows: a file may hold more arrays than a process may have files open. */
+  private file: Promise<FileHandle> | undefined;
+
   private constructor(
     readonly name: string,
     readonly dataType: DataType,
     readonly dims: readonly number[],
-    private readonly file: FileHandle,
+    private readonly path: string,
     private readonly dataStart: number,
     private readonly bigEndian: boolean,
   ) {}
@@ -117,10 +120,9 @@ export class NpyArray {
       const { dataType, dims, bigEndian, dataOffset } = parseNpyHeader(head.subarray(0, bytesRead), name);
       const needed = dataOffset + (elementCount(dims) * dataTypes[dataType].bits) / 8;
       if (needed > range.byteLength) throw invalid(name, `its header promises ${needed} bytes, the file has ${range.byteLength}.`);
-      return new NpyArray(name, dataType, dims, file, range.offset + dataOffset, bigEndian);
-    } catch (error) {
+      return new NpyArray(name, dataType, dims, range.path, range.offset + dataOffset, bigEndian);
+    } finally {
       await file.close();
-      throw error;
     }
   }
 
@@ -135,18 +137,30 @@ export class NpyArray {
     const rowBytes = (elementCount(rowDims) * dataTypes[this.dataType].bits) / 8;
     if (start < this.ahead.start || start + count > this.ahead.end) {
       const end = Math.min(this.rowCount, start + Math.max(count, Math.floor(READ_AHEAD_BYTES / Math.max(1, rowBytes))));
-      this.ahead = { start, end, bytes: await this.read(start * rowBytes, (end - start) * rowBytes) };
+      this.file ??= open(this.path, 'r');
+      this.ahead = { start, end, bytes: await this.read(await this.file, start * rowBytes, (end - start) * rowBytes) };
     }
     const offset = (start - this.ahead.start) * rowBytes;
     const bytes = this.ahead.bytes.subarray(offset, offset + count * rowBytes);
     return { dataType: this.dataType, dims: this.dims.length === 0 ? [] : [count, ...rowDims], data: bytesInMemory(bytes) };
   }
 
-  private async read(offset: number, byteLength: number): Promise<Uint8Array> {
+  /** All elements, little-endian; nothing of them is kept here. */
+  async whole(): Promise<Tensor> {
+    const file = await open(this.path, 'r');
+    try {
+      const bytes = await this.read(file, 0, (elementCount(this.dims) * dataTypes[this.dataType].bits) / 8);
+      return { dataType: this.dataType, dims: this.dims, data: bytesInMemory(bytes) };
+    } finally {
+      await file.close();
+    }
+  }
+
+  private async read(file: FileHandle, offset: number, byteLength: number): Promise<Uint8Array> {
     const bytes = new Uint8Array(byteLength);
     let filled = 0;
     while (filled < bytes.length) {
-      const { bytesRead } = await this.file.read(bytes, filled, bytes.length - filled, this.dataStart + offset + filled);
+      const { bytesRead } = await file.read(bytes, filled, bytes.length - filled, this.dataStart + offset + filled);
       if (bytesRead === 0) throw invalid(this.name, 'the file ended early.');
       filled += bytesRead;
     }
@@ -155,7 +169,8 @@ export class NpyArray {
   }
 
   async close(): Promise<void> {
-    await this.file.close();
+    const file = await this.file?.catch(() => undefined);
+    await file?.close();
   }
 }
 

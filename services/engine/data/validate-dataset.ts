@@ -3,6 +3,7 @@ import { EngineError } from '../engine-errors.js';
 import type { DataType, Shape } from '../ir/index.js';
 import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { canCast } from './cast-elements.js';
+import { isNumbered, numberedCount, numberedName } from './numbered-arrays.js';
 import { pairStates, type StatePair } from './state-pairs.js';
 
 export const LABELS = 'labels';
@@ -18,9 +19,10 @@ export interface ArrayFacts {
  * How an array feeds its input:
  * 'batched': as many axes as the input, the first of both is the sample axis;
  * 'stacked': one axis more than the input, each row is one whole value of it (a state, a scalar);
- * 'shared': no axis, one scalar for all samples.
+ * 'shared': no axis, one scalar for all samples;
+ * 'numbered': an array NAME_0, NAME_1, ... per sample, of its own sizes.
  */
-export type Feeding = 'batched' | 'stacked' | 'shared';
+export type Feeding = 'batched' | 'stacked' | 'shared' | 'numbered';
 
 export interface InputBinding {
   readonly input: InputOutputInfo;
@@ -35,6 +37,8 @@ export interface DatasetBinding {
   /** Samples that one run must take; null when the graph takes any number. */
   readonly fixedBatch: number | null;
   readonly labelled: boolean;
+  /** Labels are numbered, too. */
+  readonly labelsNumbered: boolean;
   readonly sequenced: boolean;
 }
 
@@ -57,8 +61,12 @@ export function validateDataset(
 ): DatasetBinding {
   const names = inputs.map((input) => input.name);
   const extras = [LABELS, SEQUENCES].filter((name) => arrays.has(name) && !names.includes(name));
+  const numbered = new Map(
+    [...names, ...(names.includes(LABELS) ? [] : [LABELS])].map((name) => [name, numberedCount(arrays, name)] as const),
+  );
+  const isSample = (name: string): boolean => [...numbered].some(([base, count]) => count > 0 && isNumbered(name, base));
   for (const name of arrays.keys()) {
-    if (!names.includes(name) && !extras.includes(name)) {
+    if (!names.includes(name) && !extras.includes(name) && !isSample(name)) {
       throw invalid(name, `The data set holds array "${name}", but the model has no such input; its inputs are ${names.join(', ')}.`, {
         expected: names,
         got: name,
@@ -68,8 +76,9 @@ export function validateDataset(
   const sequences = extras.includes(SEQUENCES) ? arrays.get(SEQUENCES) : undefined;
   if (sequences && (sequences.dims.length !== 1 || !canCast(sequences.dataType, 'int64')))
     throw invalid(SEQUENCES, `Array "${SEQUENCES}" must hold one integer per sample: the number of its sequence.`, { got: sequences.dims });
-  const given = inputs.filter((input) => arrays.has(input.name));
-  const absent = inputs.filter((input) => !arrays.has(input.name));
+  const isGiven = ({ name }: InputOutputInfo): boolean => arrays.has(name) || (numbered.get(name) ?? 0) > 0;
+  const given = inputs.filter(isGiven);
+  const absent = inputs.filter((input) => !isGiven(input));
   const states = pairStates(absent, outputs, given);
   const lacking = absent.find((input) => !states.some((state) => state.input === input));
   if (lacking)
@@ -79,14 +88,18 @@ export function validateDataset(
     });
   const bindings = given.flatMap((input) => {
     const array = arrays.get(input.name);
-    return array ? [{ input, feeding: feedingOf(array, input) }] : [];
+    if (array) return [{ input, feeding: feedingOf(array, input) }];
+    checkNumbered(arrays, input, numbered.get(input.name) ?? 0);
+    return [{ input, feeding: 'numbered' as const }];
   });
+  const labelsNumbered = !names.includes(LABELS) && (numbered.get(LABELS) ?? 0) > 0;
   return {
-    sampleCount: commonRows(arrays, bindings, extras),
+    sampleCount: commonRows(arrays, bindings, labelsNumbered ? [...extras, LABELS] : extras),
     inputs: bindings,
     states,
     fixedBatch: fixedBatch(bindings, states.length > 0),
-    labelled: extras.includes(LABELS),
+    labelled: extras.includes(LABELS) || labelsNumbered,
+    labelsNumbered,
     sequenced: extras.includes(SEQUENCES),
   };
 }
@@ -117,9 +130,44 @@ function feedingOf(array: ArrayFacts, input: InputOutputInfo): Feeding {
   return feeding;
 }
 
+/** Each sample has the axes of the input, with one sample on the first, or all axes but that. */
+function checkNumbered(arrays: ReadonlyMap<string, ArrayFacts>, input: InputOutputInfo, count: number): void {
+  for (let sample = 0; sample < count; sample++) {
+    const name = numberedName(input.name, sample);
+    const array = arrays.get(name);
+    if (!array) continue;
+    if (!canCast(array.dataType, input.dataType))
+      throw invalid(
+        name,
+        `Array "${name}" is ${array.dataType}, but the model's input takes ${input.dataType}; convert it before saving.`,
+        {
+          expected: input.dataType,
+          got: array.dataType,
+        },
+      );
+    const { shape } = input;
+    if (!shape) continue;
+    const dims = sampleDims(array.dims, shape.length);
+    if (dims.length !== shape.length || shape.some((size, axis) => typeof size === 'number' && size !== dims[axis]))
+      throw invalid(
+        name,
+        `Array "${name}" has shape ${shapeText(array.dims)}, but one sample of the model's input is ${shapeText(shape)}.`,
+        {
+          expected: shape,
+          got: array.dims,
+        },
+      );
+  }
+}
+
+/** Sizes of one numbered sample as it is fed to an input of `rank` axes. */
+export function sampleDims(dims: readonly number[], rank: number): readonly number[] {
+  return dims.length === rank - 1 ? [1, ...dims] : dims;
+}
+
 function commonRows(arrays: ReadonlyMap<string, ArrayFacts>, bindings: readonly InputBinding[], extras: readonly string[]): number {
   const counted = [...bindings.filter(({ feeding }) => feeding !== 'shared').map(({ input }) => input.name), ...extras];
-  const rows = counted.map((name) => ({ name, count: arrays.get(name)?.dims[0] ?? 1 }));
+  const rows = counted.map((name) => ({ name, count: arrays.get(name)?.dims[0] ?? (numberedCount(arrays, name) || 1) }));
   const first = rows[0];
   if (!first) throw invalid('', 'The data set has no array with a sample axis.');
   for (const { name, count } of rows) {
@@ -136,7 +184,7 @@ function commonRows(arrays: ReadonlyMap<string, ArrayFacts>, bindings: readonly 
 
 /** One, when an input takes one whole value per run, or what a run leaves goes into the next one. */
 function fixedBatch(bindings: readonly InputBinding[], hasStates: boolean): number | null {
-  if (hasStates || bindings.some(({ feeding }) => feeding === 'stacked')) {
+  if (hasStates || bindings.some(({ feeding }) => feeding === 'stacked' || feeding === 'numbered')) {
     const wide = bindings.find(
       ({ input, feeding }) => feeding === 'batched' && typeof input.shape?.[0] === 'number' && input.shape[0] !== 1,
     );

@@ -3,10 +3,13 @@ import type { ExecutionSession } from '../runtime/execution-session.js';
 import { chooseBatchSize } from './batch-size.js';
 import type { EvaluationInput } from './evaluation-input.js';
 import { FidelityAccumulator, type FidelityResult } from './fidelity.js';
+import type { ImageOptions } from './image-quality.js';
 import { type Metrics, MetricsAccumulator } from './metrics.js';
 
 export interface EvaluationOptions {
   readonly inputs: FidelityResult['inputs'];
+  /** Compare outputs and labels as pictures, too. */
+  readonly image?: ImageOptions;
   readonly signal?: AbortSignal;
   /** Stops after this time once a few samples were seen; default: all samples. */
   readonly budgetMs?: number;
@@ -34,8 +37,8 @@ export async function evaluateModels(
 ): Promise<Evaluation> {
   const batch = await chooseBatchSize(reference ? [reference, model] : [model], input);
   const fidelity = new FidelityAccumulator();
-  const metrics = new MetricsAccumulator();
-  const referenceMetrics = new MetricsAccumulator();
+  const metrics = new MetricsAccumulator(options.image);
+  const referenceMetrics = new MetricsAccumulator(options.image);
   let samples = 0;
   let labelled = false;
   const end = performance.now() + (options.budgetMs ?? Number.POSITIVE_INFINITY);

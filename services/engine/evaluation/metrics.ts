@@ -1,7 +1,8 @@
-/** Task metrics against labels: top-1 and top-5 accuracy for class labels, squared and absolute error for others. */
+/** Task metrics against labels: top-1 and top-5 accuracy for class labels, squared and absolute error for others, PSNR and SSIM for pictures. */
 import { EngineError } from '../engine-errors.js';
 import { isFloating, type Tensor } from '../ir/index.js';
 import { classCount, elementsPerSample, type SampleRows } from './class-scores.js';
+import { type ImageOptions, ImageQuality } from './image-quality.js';
 import { RunningSum } from './running-sum.js';
 import { argmax, elementsOf } from './tensor-elements.js';
 
@@ -12,6 +13,9 @@ export interface Metrics {
   top5?: number;
   mse?: number;
   mae?: number;
+  /** Of pictures, when asked for: mean ratio in dB, and mean similarity where every picture holds an 11 x 11 window. */
+  psnr?: number;
+  ssim?: number;
   /** Samples they were measured on. */
   samples: number;
 }
@@ -26,6 +30,12 @@ export class MetricsAccumulator {
   private readonly absolute = new RunningSum();
   private elements = 0;
   private scored = false;
+  private readonly pictures: ImageQuality | undefined;
+
+  /** With `image`, labels that are floats are pictures. */
+  constructor(image?: ImageOptions) {
+    this.pictures = image ? new ImageQuality(image) : undefined;
+  }
 
   /** `labels` has one row per real sample. Throws EngineError `dataset_invalid` when no output fits them. */
   add(outputs: ReadonlyMap<string, Tensor>, labels: Tensor, rows: SampleRows): void {
@@ -89,6 +99,7 @@ export class MetricsAccumulator {
         this.absolute.add(Math.abs(error));
       }
       this.elements += expected.length;
+      this.pictures?.add(output, { actual, expected, samples: rows.sampleCount });
       return;
     }
     throw new EngineError(
@@ -106,7 +117,12 @@ export class MetricsAccumulator {
         samples: this.samples,
       };
     }
-    return { mse: this.squared.value / this.elements, mae: this.absolute.value / this.elements, samples: this.samples };
+    return {
+      mse: this.squared.value / this.elements,
+      mae: this.absolute.value / this.elements,
+      ...this.pictures?.result,
+      samples: this.samples,
+    };
   }
 }
 

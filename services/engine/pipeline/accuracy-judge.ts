@@ -1,6 +1,7 @@
 /** Judges candidates on the way by what the gate will ask of the artifact: the drop of the task metric on the labelled samples. */
 import { EngineError } from '../engine-errors.js';
 import { evaluateModels } from '../evaluation/evaluate-models.js';
+import type { ImageOptions } from '../evaluation/image-quality.js';
 import type { Metrics } from '../evaluation/metrics.js';
 import { isFloating, type Model } from '../ir/index.js';
 import type { AccuracyJudge } from '../method.js';
@@ -17,6 +18,7 @@ export interface JudgeRequest {
   readonly sourcePath: string;
   readonly samples: EvaluationSource;
   readonly gate: QualityGate | undefined;
+  readonly image?: ImageOptions | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -45,10 +47,10 @@ async function metricOfLabels(samples: EvaluationSource): Promise<MetricName> {
   return 'top1';
 }
 
-async function metricsOf(model: string | Model, { runtime, samples, signal }: JudgeRequest): Promise<Metrics | null> {
+async function metricsOf(model: string | Model, { runtime, samples, image, signal }: JudgeRequest): Promise<Metrics | null> {
   const session = await runtime.open(model);
   try {
-    return (await evaluateModels({ model: session }, samples, { inputs: samples.inputs, signal })).metrics;
+    return (await evaluateModels({ model: session }, samples, { inputs: samples.inputs, ...(image ? { image } : {}), signal })).metrics;
   } finally {
     await session.close();
   }

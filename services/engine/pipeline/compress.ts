@@ -22,7 +22,7 @@ import { openLatencyCache } from './latency-cache.js';
 import { measurePair } from './measure.js';
 import { applyStep } from './methods.js';
 import { describeModelFiles } from './model-files.js';
-import { acceleratorOf, type CompressionPlan, objectiveOf, processorOf, stepsToRun } from './plan.js';
+import { acceleratorOf, type CompressionPlan, imageOptionsOf, objectiveOf, processorOf, stepsToRun } from './plan.js';
 import { type ProgressEvent, ProgressMeter } from './progress.js';
 import { buildReport, type CompressionReport } from './report.js';
 import { toolVersion } from './tool-version.js';
@@ -129,6 +129,7 @@ async function run(work: Work): Promise<CompressResult> {
       samples: checked.samples,
       scratch: request.scratch,
       budgetMs: request.measureBudgetMs ?? MEASURE_BUDGET_MS,
+      image: imageOptionsOf(request.plan),
       ...(request.evaluation === undefined ? { fidelityBudgetMs: FIDELITY_BUDGET_MS } : {}),
       signal,
       progress: (fraction, message) => meter.within(fraction, message),
@@ -193,7 +194,14 @@ async function applySteps(
   model: Model,
   { inputs, outputs, samples, source, sourceSha256 }: CheckedSource & { readonly source: Model; readonly sourceSha256: string },
 ): Promise<MethodOutcome[]> {
-  const judge = await accuracyJudge({ runtime, sourcePath: request.modelPath, samples, gate: request.plan.gate, signal });
+  const judge = await accuracyJudge({
+    runtime,
+    sourcePath: request.modelPath,
+    samples,
+    gate: request.plan.gate,
+    image: imageOptionsOf(request.plan),
+    signal,
+  });
   const { calibration: path, scratch } = request;
   const stateful = { outputs, open: () => runtime.open(request.modelPath) };
   const calibration = path ? await openDataset({ path, scratch }, inputs, stateful) : undefined;

@@ -2,6 +2,7 @@
 import { openEmulated } from '../emulation/index.js';
 import { evaluateModels } from '../evaluation/evaluate-models.js';
 import type { FidelityResult } from '../evaluation/fidelity.js';
+import type { ImageOptions } from '../evaluation/image-quality.js';
 import type { Metrics } from '../evaluation/metrics.js';
 import { createOrtRuntime } from '../runtime/ort-session.js';
 import { datasetSource } from './evaluation-source.js';
@@ -14,6 +15,8 @@ export interface EvaluateRequest {
   readonly referencePath?: string;
   /** Answer as a processor with AVX2 and without VNNI would; default: as this machine. The reference is never emulated. */
   readonly emulate?: 'avx2';
+  /** Compare outputs and labels as pictures, too: PSNR and SSIM. */
+  readonly image?: ImageOptions;
   /** Existing private folder for temporary files. */
   readonly scratch: string;
   readonly signal?: AbortSignal;
@@ -48,6 +51,7 @@ export async function evaluate(request: EvaluateRequest): Promise<EvaluateResult
           samples: count,
         } = await evaluateModels({ model, ...(reference ? { reference } : {}) }, samples, {
           inputs: 'dataset',
+          ...(request.image ? { image: request.image } : {}),
           ...(request.signal ? { signal: request.signal } : {}),
           progress: (fraction) => request.onProgress?.(fraction),
         });

@@ -39,12 +39,14 @@ function atLeast(check: GateCheck['check'], limit: number | undefined, actual: n
   return limit === undefined ? [] : [{ check, limit, actual, passed: actual !== null && actual >= limit }];
 }
 
-/** null when one side does not have the metric. Larger is better for accuracies, smaller for errors: drop = source - artifact, or artifact - source. */
+const smallerIsBetter: ReadonlySet<MetricName> = new Set(['mse', 'mae']);
+
+/** null when one side does not have the metric. Larger is better for accuracies and likenesses, smaller for errors: drop = source - artifact, or artifact - source. */
 export function metricDrop(metric: MetricName, source: Metrics | null, artifact: Metrics | null): number | null {
   const before = source?.[metric];
   const after = artifact?.[metric];
   if (before === undefined || after === undefined) return null;
-  return metric === 'top1' || metric === 'top5' ? before - after : after - before;
+  return smallerIsBetter.has(metric) ? after - before : before - after;
 }
 
 /** Differences of shares carry rounding in the last digit; a drop of exactly the limit passes. */

@@ -1,6 +1,7 @@
 /** Measures source and artifact side by side: interleaved latency, fidelity, task metrics, multiply-accumulates, fusion. */
 import type { Evaluation } from '../evaluation/evaluate-models.js';
 import { evaluateModels } from '../evaluation/evaluate-models.js';
+import type { ImageOptions } from '../evaluation/image-quality.js';
 import type { Model, Tensor } from '../ir/index.js';
 import { countMacs } from '../ops/index.js';
 import { type Latency, measureLatencies } from '../runtime/benchmark.js';
@@ -19,6 +20,7 @@ export interface MeasureRequest {
   readonly budgetMs: number;
   /** Wall time for fidelity; default: all samples. */
   readonly fidelityBudgetMs?: number;
+  readonly image?: ImageOptions | undefined;
   readonly signal: AbortSignal;
   progress(fraction: number, message: string): void;
 }
@@ -72,7 +74,7 @@ export async function measurePair(runtime: OrtRuntime, request: MeasureRequest):
 
 async function evaluatePair(
   runtime: OrtRuntime,
-  { sourcePath, artifactPath, samples, fidelityBudgetMs, signal, progress }: MeasureRequest,
+  { sourcePath, artifactPath, samples, fidelityBudgetMs, image, signal, progress }: MeasureRequest,
 ): Promise<Evaluation> {
   const reference = await runtime.open(sourcePath);
   try {
@@ -80,6 +82,7 @@ async function evaluatePair(
     try {
       return await evaluateModels({ model, reference }, samples, {
         inputs: samples.inputs,
+        ...(image ? { image } : {}),
         signal,
         ...(fidelityBudgetMs === undefined ? {} : { budgetMs: fidelityBudgetMs }),
         progress: (fraction) =>

@@ -3,6 +3,7 @@ import { type AcceleratorProfile, shippedProfile } from '../accelerators/index.j
 import type { ActivationCompressionOptions } from '../activation-compression/index.js';
 import type { DistributionAwareOptions } from '../distribution-aware/index.js';
 import { EngineError } from '../engine-errors.js';
+import type { ImageOptions } from '../evaluation/image-quality.js';
 import type { LowRankOptions } from '../low-rank/index.js';
 import type { Objective, Target } from '../method.js';
 import type { StructuredPruningOptions } from '../pruning/index.js';
@@ -113,7 +114,7 @@ export type CompressionStep =
   | DistributionAwareStep;
 export type MethodName = CompressionStep['method'];
 
-export type MetricName = 'top1' | 'top5' | 'mse' | 'mae';
+export type MetricName = 'top1' | 'top5' | 'mse' | 'mae' | 'psnr' | 'ssim';
 
 /** The artifact is refused when one of the bounds is missed. */
 export interface QualityGate {
@@ -128,6 +129,17 @@ export interface QualityGate {
   readonly min_sqnr_db?: number;
 }
 
+/** How artifacts are judged beside what labels ask for by themselves. */
+export interface EvaluationPlan {
+  /** Labels are pictures: PSNR and SSIM. A gate on one of them asks for both, with the defaults. */
+  readonly image?: ImageOptions;
+}
+
+/** How pictures are compared; undefined when the plan asks for no such metric. */
+export function imageOptionsOf({ evaluation, gate }: Pick<CompressionPlan, 'evaluation' | 'gate'>): ImageOptions | undefined {
+  return evaluation?.image ?? (gate?.metric === 'psnr' || gate?.metric === 'ssim' ? {} : undefined);
+}
+
 /** An embedded accelerator: one of the shipped profiles by name, or a profile. */
 export interface AcceleratorTarget {
   readonly accelerator: string | AcceleratorProfile;
@@ -136,6 +148,7 @@ export interface AcceleratorTarget {
 export interface CompressionPlan {
   readonly steps: readonly CompressionStep[];
   readonly gate?: QualityGate;
+  readonly evaluation?: EvaluationPlan;
   /** Default 'x64'. */
   readonly target?: Target | AcceleratorTarget;
   /** Default 'latency'; 'size' for an accelerator, whose times this machine does not have. */

@@ -50,6 +50,11 @@ describe('201', () => {
     expect(response.body).toMatchObject({ name: 'x.npy', format: 'npy', sample_count: 7 });
   });
 
+  it('counts one sample per array where they are numbered, each of its own size', async () => {
+    const response = await upload(await npz({ x_0: zeros([1, 1, 8, 9]), x_1: zeros([1, 1, 7, 5]), labels: labels(2) }));
+    expect(response.body.sample_count).toBe(2);
+  });
+
   it('takes a scalar beside arrays with samples', async () => {
     const response = await upload(await npz({ x: zeros([4, 2]), rate: int64Array([], [16_000]) })).expect(201);
     expect(response.body.sample_count).toBe(4);

@@ -20,7 +20,14 @@ import {
   renderTrafficPlot,
   shippedProfiles,
 } from '../../../services/engine/index.js';
-import { type ByteSource, bytesInMemory, float32Values, type Model, type Tensor } from '../../../services/engine/ir/index.js';
+import {
+  type ByteSource,
+  bytesInMemory,
+  float32Tensor,
+  float32Values,
+  type Model,
+  type Tensor,
+} from '../../../services/engine/ir/index.js';
 import { decodeModelFile, encodeModelFile } from '../../../services/engine/onnx/index.js';
 import { createOrtRuntime } from '../../../services/engine/runtime/ort-session.js';
 import { buildModel, classifier } from '../../support/build-model.js';
@@ -331,5 +338,73 @@ describe('accelerators', () => {
     await expect(compress(request(of, { plan: { steps: [{ method: 'clean-up' }], target: { accelerator: 'abacus' } } }))).rejects.toThrow(
       /no accelerator "abacus"/,
     );
+  });
+});
+
+describe('pictures of different sizes', () => {
+  const sizes = [
+    [9, 14],
+    [16, 11],
+    [20, 24],
+  ] as const;
+
+  /** y = conv 3x3 of x, and a data set whose labels are the model's own answers. */
+  async function pictures(): Promise<Case> {
+    const shape = ['batch', 1, 'height', 'width'];
+    const model = buildModel({
+      inputs: [{ name: 'x', shape }],
+      outputs: [{ name: 'y', shape }],
+      constants: { w: float32Tensor([1, 1, 3, 3], [0, 0.1, 0, 0.1, 0.6, 0.1, 0, 0.1, 0]) },
+      nodes: [
+        {
+          opType: 'Conv',
+          name: 'conv',
+          inputs: ['x', 'w'],
+          outputs: ['y'],
+          attributes: { pads: { kind: 'ints', value: [1n, 1n, 1n, 1n] } },
+        },
+      ],
+    });
+    const [folder, outDir, scratch] = [await temporaryFolder(), await temporaryFolder(), await temporaryFolder()];
+    encodeModelFile(model, join(folder, 'source.onnx'));
+    const session = await createOrtRuntime({ scratch }).open(model);
+    const arrays: Record<string, ReturnType<typeof float32Array>> = {};
+    for (const [index, [height, width]] of sizes.entries()) {
+      const values = Float32Array.from({ length: height * width }, (_, at) => 0.5 + 0.4 * Math.sin(at * 0.31 + index));
+      const answers = await session.run(new Map([['x', float32Tensor([1, 1, height, width], values)]]));
+      arrays[`x_${index}`] = float32Array([1, 1, height, width], values);
+      arrays[`labels_${index}`] = float32Array([1, 1, height, width], float32Values(answers.get('y') as Tensor));
+    }
+    await session.close();
+    await writeNpz(join(folder, 'data.npz'), arrays);
+    return { folder, modelPath: join(folder, 'source.onnx'), dataPath: join(folder, 'data.npz'), outDir, scratch };
+  }
+
+  test('are evaluated one by one; PSNR of a model against its own answers is the cap', async () => {
+    const of = await pictures();
+    const { metrics, samples: count } = await evaluate({
+      modelPath: of.modelPath,
+      dataPath: of.dataPath,
+      scratch: of.scratch,
+      image: { border: 2 },
+    });
+    expect(count).toBe(3);
+    expect(metrics?.psnr).toBe(100);
+    // The first picture has 5 rows left: too few for a window.
+    expect(metrics).not.toHaveProperty('ssim');
+  });
+
+  test('calibrate and judge a recipe with a gate on PSNR', async () => {
+    const of = await pictures();
+    const { report } = await compress(
+      request(of, {
+        plan: { steps: [{ method: 'static-int8' }], gate: { metric: 'psnr', max_metric_drop: 75 }, objective: 'size' },
+        calibration: of.dataPath,
+      }),
+    );
+    expect(report.source.metrics?.psnr).toBe(100);
+    expect(report.artifact.metrics?.psnr).toBeGreaterThan(40);
+    expect(report.artifact.metrics?.psnr).toBeLessThan(100);
+    expect(report.gate).toMatchObject({ passed: true, checks: [{ check: 'max_metric_drop', metric: 'psnr' }, {}] });
   });
 });

@@ -1,5 +1,6 @@
 /** Source against artifact: bars for what is compared at a glance, a table for the rest, the bounds of the gate. */
 import type { GateCheck } from '../gate.js';
+import type { MetricName } from '../plan.js';
 import type { CompressionReport, ModelMeasurement } from '../report.js';
 import { asBytes, asCount, asMilliseconds, asNumber, asShare, type Format, figure } from './figures.js';
 import { html, type Insertable, type Markup } from './markup.js';
@@ -48,11 +49,13 @@ const rows: readonly {
   { title: 'multiply-accumulates of a run', field: 'macs', format: asCount },
 ];
 
-const metrics: readonly { readonly name: 'top1' | 'top5' | 'mse' | 'mae'; readonly format: Format }[] = [
+const metrics: readonly { readonly name: MetricName; readonly format: Format }[] = [
   { name: 'top1', format: asShare },
   { name: 'top5', format: asShare },
   { name: 'mse', format: asNumber },
   { name: 'mae', format: asNumber },
+  { name: 'psnr', format: (db) => `${db.toFixed(2)} dB` },
+  { name: 'ssim', format: (share) => share.toFixed(4) },
 ];
 
 function modelTable(source: ModelMeasurement, artifact: ModelMeasurement): Markup {

@@ -121,7 +121,10 @@ describe('static int8', () => {
   it('moves the outlier channels behind a LayerNormalization into the weights, unless told not to', async () => {
     const net = new NetworkBuilder();
     const x = net.input('x', ['n', 4, 16]);
-    const scales = float32Tensor([16], Float32Array.from({ length: 16 }, (_, channel) => (channel % 8 === 0 ? 40 : 1)));
+    const scales = float32Tensor(
+      [16],
+      Float32Array.from({ length: 16 }, (_, channel) => (channel % 8 === 0 ? 40 : 1)),
+    );
     const normal = net.node('LayerNormalization', [x, net.constant('scale', scales)]);
     const first = net.node('MatMul', [normal, net.constant('w1', weights([16, 16], 1))]);
     const { model } = net.output(net.node('MatMul', [net.node('Relu', [first]), net.constant('w2', weights([16, 8], 2))]), ['n', 4, 8]);
