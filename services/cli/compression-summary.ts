@@ -60,7 +60,7 @@ function metricRows({ source, artifact }: CompressionReport): Row[] {
     if (was === undefined || is === undefined) continue;
     rows.push([name, formatShare(was), formatShare(is), `${signed((is - was) * 100, 2)} points`]);
   }
-  for (const name of ['mse', 'mae'] as const) {
+  for (const name of ['mse', 'mae', 'mape', 'smape', 'mase'] as const) {
     const [was, is] = [before[name], after[name]];
     if (was === undefined || is === undefined) continue;
     rows.push([name, significant(was), significant(is), was === 0 ? '' : `${signed((is / was - 1) * 100, 1)} %`]);

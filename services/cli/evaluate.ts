@@ -87,7 +87,7 @@ function evaluationSummary({ metrics, reference, samples, emulated }: EvaluateRe
   const table = textTable(reference === null ? rows : [['', 'model', 'reference'], ...rows]);
   const notes = metrics === null ? ['The data set has no array "labels": no metrics.'] : [];
   if (emulated !== null) notes.push('The model was run as on x64 with AVX2 and without VNNI.');
-  return [table, ...(reference === null ? [] : fidelityLines(reference.fidelity)), ...notes].join('\n');
+  return [table, ...horizonLines(metrics), ...(reference === null ? [] : fidelityLines(reference.fidelity)), ...notes].join('\n');
 }
 
 function metricRows(metrics: Metrics | null, reference: Metrics | null): string[][] {
@@ -95,12 +95,26 @@ function metricRows(metrics: Metrics | null, reference: Metrics | null): string[
     ...{ top1: formatShare, top5: formatShare, mse: significant, mae: significant },
     psnr: (value: number) => formatLikeness('psnr', value),
     ssim: (value: number) => formatLikeness('ssim', value),
+    ...{ mape: formatShare, smape: formatShare, mase: significant },
   } as const;
-  const names = ['top1', 'top5', 'mse', 'mae', 'psnr', 'ssim'] as const;
+  const names = ['top1', 'top5', 'mse', 'mae', 'psnr', 'ssim', 'mape', 'smape', 'mase'] as const;
   return names.flatMap((name) => {
     const [own, other] = [metrics?.[name], reference?.[name]];
     return own === undefined ? [] : [[name, shown[name](own), other === undefined ? '' : shown[name](other)]];
   });
+}
+
+/** Forecasts over windows, by how far ahead they look: the nearest step, the farthest, and some between. */
+function horizonLines(metrics: Metrics | null): string[] {
+  const horizons = metrics?.horizons ?? [];
+  if (horizons.length === 0) return [];
+  const figure = (value: number | undefined, format: (value: number) => string): string => (value === undefined ? '-' : format(value));
+  const places = [...new Set([0, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * (horizons.length - 1))))];
+  const rows = places.map((at) => {
+    const { mse = 0, mae = 0, mape, mase } = horizons[at] ?? {};
+    return [String(at + 1), significant(mse), significant(mae), figure(mape, formatShare), figure(mase, significant)];
+  });
+  return ['', textTable([['step ahead', 'mse', 'mae', 'mape', 'mase'], ...rows])];
 }
 
 function fidelityLines({ sqnr_db, cosine, max_abs_error, top1_agreement }: FidelityResult): string[] {

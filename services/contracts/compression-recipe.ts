@@ -473,7 +473,9 @@ export type CompressionStep = Static<typeof CompressionStep>;
 export const QualityGate = Type.Object(
   {
     metric: Type.Optional(
-      Type.Enum(['top1', 'top5', 'mse', 'mae', 'psnr', 'ssim'], { description: 'Default: top1 for class labels, mse for others.' }),
+      Type.Enum(['top1', 'top5', 'mse', 'mae', 'psnr', 'ssim', 'mape', 'smape', 'mase'], {
+        description: 'Default: top1 for class labels, mse for others.',
+      }),
     ),
     max_metric_drop: Type.Optional(
       Type.Number({

@@ -25,6 +25,19 @@ export interface SampleRun {
   readonly sampleCount: number;
   /** One row per real sample. */
   readonly labels?: Tensor;
+  /** The last season before the labels, one row per real sample: what a seasonal naive forecast repeats. */
+  readonly lastSeason?: Tensor;
+}
+
+/** What errors of a forecast are measured in. */
+export interface SeriesFacts {
+  /** Rows of a sample's labels; null where samples are no windows. */
+  readonly horizon: number | null;
+  /** The unit of percentages: label times spread plus center. */
+  readonly center: number;
+  readonly spread: number;
+  /** Mean absolute seasonal difference of the training part, in the unit of the labels; null: that of a seasonal naive forecast. */
+  readonly naiveError: number | null;
 }
 
 /** An output of one run that is an input of the next one, by name. */
@@ -42,6 +55,8 @@ export interface RunSource {
   readonly sampleBytes: number;
   /** States that the runs carry from one to the next; absent when there are none. */
   readonly states?: readonly CarriedState[];
+  /** Present when the samples are of series. */
+  readonly series?: SeriesFacts;
   /** Feeds for consecutive runs of `size` samples (or `fixedBatch`); at most `limit` samples. */
   runs(size: number, limit?: number): AsyncIterable<SampleRun>;
 }

@@ -9,6 +9,7 @@ import { castElements } from './cast-elements.js';
 import { NpyArray } from './npy.js';
 import { openNpz } from './npz.js';
 import { numberedName } from './numbered-arrays.js';
+import { type SampleArray, type SeriesArrays, seriesArrays } from './series-windows.js';
 import { type DatasetBinding, type InputBinding, LABELS, SEQUENCES, sampleDims, validateDataset } from './validate-dataset.js';
 
 /** Must be closed. */
@@ -40,13 +41,18 @@ export async function openDataset(
   inputs: readonly InputOutputInfo[],
   model?: StatefulModel,
 ): Promise<Dataset> {
-  const arrays = await openArrays(path, scratch, inputs);
+  const opened = await openArrays(path, scratch, inputs);
   try {
+    const series = await seriesArrays(
+      opened,
+      inputs.map(({ name }) => name),
+    );
+    const { arrays } = series;
     const binding = validateDataset(arrays, inputs, model?.outputs);
-    const dataset = datasetOver(arrays, binding);
+    const dataset = { ...datasetOver(series, binding), close: () => closeAll(opened) };
     return model && binding.states.length > 0 ? statefulDataset(dataset, { arrays, binding, model }) : dataset;
   } catch (error) {
-    await closeAll(arrays);
+    await closeAll(opened);
     throw error;
   }
 }
@@ -70,13 +76,14 @@ async function openArrays(path: string, scratch: string, inputs: readonly InputO
   return new Map([[input.name, await NpyArray.open(input.name, { path, offset: 0, byteLength: size })]]);
 }
 
-async function closeAll(arrays: ReadonlyMap<string, NpyArray>): Promise<void> {
+async function closeAll(arrays: ReadonlyMap<string, SampleArray>): Promise<void> {
   for (const array of arrays.values()) await array.close();
 }
 
-function datasetOver(arrays: ReadonlyMap<string, NpyArray>, binding: DatasetBinding): Dataset {
+function datasetOver({ arrays, facts, lastSeason }: SeriesArrays, binding: DatasetBinding): Omit<Dataset, 'close'> {
   const { labelled } = binding;
   return {
+    ...(facts ? { series: facts } : {}),
     sampleCount: binding.sampleCount,
     labelled,
     fixedBatch: binding.fixedBatch,
@@ -90,20 +97,17 @@ function datasetOver(arrays: ReadonlyMap<string, NpyArray>, binding: DatasetBind
         const feeds = new Map<string, Tensor>();
         for (const bound of binding.inputs)
           feeds.set(bound.input.name, await feedOf(arrays, bound, { start, count: sampleCount, rows: fed }));
-        yield {
-          feeds,
-          rows: fed,
-          sampleCount,
-          ...(labelled ? { labels: await labelsOf(arrays, binding, { start, count: sampleCount }) } : {}),
-        };
+        const range = { start, count: sampleCount };
+        const labels = labelled ? { labels: await labelsOf(arrays, binding, range) } : {};
+        const before = labelled && lastSeason ? { lastSeason: await lastSeason.rows(start, sampleCount) } : {};
+        yield { feeds, rows: fed, sampleCount, ...labels, ...before };
       }
     },
-    close: () => closeAll(arrays),
   };
 }
 
 /** Elements of one sample; of the largest one where they differ. */
-function sampleElements(arrays: ReadonlyMap<string, NpyArray>, name: string, { sampleCount }: DatasetBinding): number {
+function sampleElements(arrays: ReadonlyMap<string, SampleArray>, name: string, { sampleCount }: DatasetBinding): number {
   const array = arrays.get(name);
   if (array) return elementCount(array.dims.slice(1));
   const sizes = Array.from({ length: sampleCount }, (_, sample) => elementCount(arrays.get(numberedName(name, sample))?.dims ?? []));
@@ -111,7 +115,7 @@ function sampleElements(arrays: ReadonlyMap<string, NpyArray>, name: string, { s
 }
 
 async function labelsOf(
-  arrays: ReadonlyMap<string, NpyArray>,
+  arrays: ReadonlyMap<string, SampleArray>,
   { labelsNumbered }: DatasetBinding,
   { start, count }: { start: number; count: number },
 ): Promise<Tensor> {
@@ -123,7 +127,7 @@ async function labelsOf(
 /** A session is opened when the first run is asked for. */
 function statefulDataset(
   dataset: Dataset,
-  { arrays, binding, model }: { arrays: ReadonlyMap<string, NpyArray>; binding: DatasetBinding; model: StatefulModel },
+  { arrays, binding, model }: { arrays: ReadonlyMap<string, SampleArray>; binding: DatasetBinding; model: StatefulModel },
 ): Dataset {
   const sequences = binding.sequenced ? arrays.get(SEQUENCES) : undefined;
   let opened: Promise<ExecutionSession> | undefined;
@@ -151,7 +155,7 @@ function statefulDataset(
 }
 
 async function readRows(
-  arrays: ReadonlyMap<string, NpyArray>,
+  arrays: ReadonlyMap<string, SampleArray>,
   input: InputOutputInfo,
   range: { start: number; count: number },
 ): Promise<Tensor> {
@@ -161,7 +165,7 @@ async function readRows(
 }
 
 async function feedOf(
-  arrays: ReadonlyMap<string, NpyArray>,
+  arrays: ReadonlyMap<string, SampleArray>,
   { input, feeding }: InputBinding,
   { start, count, rows }: { start: number; count: number; rows: number },
 ): Promise<Tensor> {

@@ -37,8 +37,9 @@ export async function evaluateModels(
 ): Promise<Evaluation> {
   const batch = await chooseBatchSize(reference ? [reference, model] : [model], input);
   const fidelity = new FidelityAccumulator();
-  const metrics = new MetricsAccumulator(options.image);
-  const referenceMetrics = new MetricsAccumulator(options.image);
+  const kind = { ...(options.image ? { image: options.image } : {}), ...(input.series ? { series: input.series } : {}) };
+  const metrics = new MetricsAccumulator(kind);
+  const referenceMetrics = new MetricsAccumulator(kind);
   let samples = 0;
   let labelled = false;
   const end = performance.now() + (options.budgetMs ?? Number.POSITIVE_INFINITY);

@@ -1,13 +1,15 @@
 /** Task metrics against labels: top-1 and top-5 accuracy for class labels, squared and absolute error for others, PSNR and SSIM for pictures. */
 import { EngineError } from '../engine-errors.js';
 import { isFloating, type Tensor } from '../ir/index.js';
+import type { SampleRun, SeriesFacts } from '../method.js';
 import { classCount, elementsPerSample, type SampleRows } from './class-scores.js';
 import { type ImageOptions, ImageQuality } from './image-quality.js';
 import { RunningSum } from './running-sum.js';
+import { type HorizonMetrics, SeriesErrors, type SeriesMetrics } from './series-errors.js';
 import { argmax, elementsOf } from './tensor-elements.js';
 
 /** Only what the labels allow is present. Shares are 0 to 1. */
-export interface Metrics {
+export interface Metrics extends SeriesMetrics {
   top1?: number;
   /** When there are at least ten classes. */
   top5?: number;
@@ -16,6 +18,8 @@ export interface Metrics {
   /** Of pictures, when asked for: mean ratio in dB, and mean similarity where every picture holds an 11 x 11 window. */
   psnr?: number;
   ssim?: number;
+  /** Of forecasts over windows: by step ahead. */
+  horizons?: readonly HorizonMetrics[];
   /** Samples they were measured on. */
   samples: number;
 }
@@ -31,14 +35,16 @@ export class MetricsAccumulator {
   private elements = 0;
   private scored = false;
   private readonly pictures: ImageQuality | undefined;
+  private readonly series: SeriesErrors | undefined;
 
-  /** With `image`, labels that are floats are pictures. */
-  constructor(image?: ImageOptions) {
+  /** With `image`, labels that are floats are pictures; with `series`, forecasts. */
+  constructor({ image, series }: { readonly image?: ImageOptions; readonly series?: SeriesFacts } = {}) {
     this.pictures = image ? new ImageQuality(image) : undefined;
+    this.series = series ? new SeriesErrors(series) : undefined;
   }
 
   /** `labels` has one row per real sample. Throws EngineError `dataset_invalid` when no output fits them. */
-  add(outputs: ReadonlyMap<string, Tensor>, labels: Tensor, rows: SampleRows): void {
+  add(outputs: ReadonlyMap<string, Tensor>, labels: Tensor, rows: SampleRows & Pick<SampleRun, 'lastSeason'>): void {
     this.samples += rows.sampleCount;
     if (isFloating(labels.dataType)) this.addRegression(outputs, labels, rows);
     else this.addClassification(outputs, labels, rows);
@@ -86,7 +92,7 @@ export class MetricsAccumulator {
     }
   }
 
-  private addRegression(outputs: ReadonlyMap<string, Tensor>, labels: Tensor, rows: SampleRows): void {
+  private addRegression(outputs: ReadonlyMap<string, Tensor>, labels: Tensor, rows: SampleRows & Pick<SampleRun, 'lastSeason'>): void {
     const expected = elementsOf(labels);
     for (const output of outputs.values()) {
       if (!isFloating(output.dataType)) continue;
@@ -100,6 +106,8 @@ export class MetricsAccumulator {
       }
       this.elements += expected.length;
       this.pictures?.add(output, { actual, expected, samples: rows.sampleCount });
+      const { lastSeason, sampleCount } = rows;
+      this.series?.add({ actual, expected, sampleCount, ...(lastSeason ? { lastSeason: elementsOf(lastSeason) } : {}) });
       return;
     }
     throw new EngineError(
@@ -117,10 +125,13 @@ export class MetricsAccumulator {
         samples: this.samples,
       };
     }
+    const horizons = this.series?.horizons ?? [];
     return {
       mse: this.squared.value / this.elements,
       mae: this.absolute.value / this.elements,
       ...this.pictures?.result,
+      ...this.series?.result,
+      ...(horizons.length > 0 ? { horizons } : {}),
       samples: this.samples,
     };
   }

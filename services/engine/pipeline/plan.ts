@@ -114,7 +114,7 @@ export type CompressionStep =
   | DistributionAwareStep;
 export type MethodName = CompressionStep['method'];
 
-export type MetricName = 'top1' | 'top5' | 'mse' | 'mae' | 'psnr' | 'ssim';
+export type MetricName = 'top1' | 'top5' | 'mse' | 'mae' | 'psnr' | 'ssim' | 'mape' | 'smape' | 'mase';
 
 /** The artifact is refused when one of the bounds is missed. */
 export interface QualityGate {

@@ -56,6 +56,9 @@ const metrics: readonly { readonly name: MetricName; readonly format: Format }[]
   { name: 'mae', format: asNumber },
   { name: 'psnr', format: (db) => `${db.toFixed(2)} dB` },
   { name: 'ssim', format: (share) => share.toFixed(4) },
+  { name: 'mape', format: asShare },
+  { name: 'smape', format: asShare },
+  { name: 'mase', format: asNumber },
 ];
 
 function modelTable(source: ModelMeasurement, artifact: ModelMeasurement): Markup {
