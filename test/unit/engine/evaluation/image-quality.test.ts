@@ -105,7 +105,7 @@ describe('ImageQuality', () => {
         { rows: 1, sampleCount: 1 },
       );
     };
-    const [plain, asked] = [new MetricsAccumulator(), new MetricsAccumulator({})];
+    const [plain, asked] = [new MetricsAccumulator(), new MetricsAccumulator({ image: {} })];
     for (const metrics of [plain, asked]) {
       run(metrics, 12, 0.1);
       run(metrics, 20, 0.01);
