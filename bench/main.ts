@@ -9,6 +9,7 @@ const benchmarks = {
   'low-rank': () => import('./low-rank.js'),
   pruning: () => import('./pruning.js'),
   training: () => import('./training.js'),
+  embedded: () => import('./embedded.js'),
   'large-models': () => import('./large-models.js'),
   'api-latency': () => import('./api-latency.js'),
 } as const satisfies Record<string, () => Promise<unknown>>;

@@ -1,0 +1,34 @@
+/**
+ * Embedded accelerators: coding of maps. JSON lines on standard output, each with the processor; tables and verdicts on standard error,
+ * and in tables.md of the folder.
+ *
+ * npm run bench -- embedded [--sections codec] [--folder DIR]
+ *
+ * Models and pictures come from LATHE_DATA (default ../shared/data).
+ */
+import { parseArgs } from 'node:util';
+import { codecSection } from './embedded/codec.js';
+import { report } from './embedded/tables.js';
+import { runSections } from './quantization/run-sections.js';
+import type { Workbench } from './quantization/workbench.js';
+
+const { values: options } = parseArgs({
+  options: {
+    sections: { type: 'string', default: 'codec' },
+    folder: { type: 'string' },
+  },
+});
+
+const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = {
+  codec: codecSection,
+};
+
+await runSections({
+  sections,
+  wanted: options.sections,
+  subjects: [],
+  only: undefined,
+  folder: options.folder,
+  options: () => ({ recipe: 'activation-compression' }),
+  report,
+});
