@@ -41,8 +41,16 @@ function learningTable(lines: readonly Line[]): string {
   return rows.length === 0 ? '' : `### Learned on Fashion-MNIST\n\n${markdownTable(head, rows)}`;
 }
 
+function forecastingTable(lines: readonly Line[]): string {
+  const rows = lines
+    .filter((line) => line.section === 'forecasting' && line.failed === undefined)
+    .map((line) => [text(line.subject), text(line.loss), text(line.epochs), text(line.windows), digits(line.mse), digits(line.seconds)]);
+  const head = ['Network', 'Loss', 'Epochs', 'Windows', 'MSE', 'Seconds'];
+  return rows.length === 0 ? '' : `### Forecasters of ETTh1, 96 hours to 24\n\n${markdownTable(head, rows)}`;
+}
+
 export function report(lines: readonly Line[], verdicts: readonly Verdict[]): string {
-  return [gradientsTable(lines), speedTable(lines), learningTable(lines), verdictTable(verdicts)]
+  return [gradientsTable(lines), speedTable(lines), learningTable(lines), forecastingTable(lines), verdictTable(verdicts)]
     .filter((each) => each !== '')
     .join('\n\n');
 }
