@@ -1,4 +1,4 @@
-/** Bytes that an inference moves between an accelerator and its memory, and what that costs. docs/decisions/0021-off-chip-traffic.md */
+/** Bytes that an inference moves between an accelerator and its memory, and what that costs. docs/decisions/0012-off-chip-traffic.md */
 import { fusedGroups } from './fused-rows.js';
 import { mapsKeptOnChip } from './kept-maps.js';
 import { type BitWidths, LayerSizes } from './layer-sizes.js';

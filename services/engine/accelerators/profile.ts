@@ -20,7 +20,7 @@ export interface AcceleratorProfile {
 }
 
 /**
- * How the layers of a network pass through the buffers; docs/decisions/0021-off-chip-traffic.md has the rules for what is fetched again.
+ * How the layers of a network pass through the buffers; docs/decisions/0012-off-chip-traffic.md has the rules for what is fetched again.
  * - `layer-by-layer`: each layer reads its input from memory and writes its output; rows slide through the buffer. With `keeps_maps`,
  *   maps stay on the chip where everything alive fits the buffer.
  * - `tiles`: as before, in strips that fit the buffer; the rows that neighbouring strips share are read again.

@@ -1,4 +1,4 @@
-/** Lossless coding of integer maps, tile by tile; docs/decisions/0022-coding-of-maps.md says why it is as it is. */
+/** Lossless coding of integer maps, tile by tile; docs/decisions/0013-coding-of-maps.md says why it is as it is. */
 import { BitReader, BitWriter } from './bit-stream.js';
 import { GROUP, type GroupForm, readForm, readResidual, writeGroup } from './group-code.js';
 import {
