@@ -1,6 +1,6 @@
 /** Second moments of the inputs of products on some of the samples: what importance, error feedback and scaling are computed from. */
 import type { Model } from '../../ir/index.js';
-import type { MethodContext, RunSource } from '../../method.js';
+import { firstSamples, type MethodContext } from '../../method.js';
 import { gramMatrices } from '../../normal-equations/gram-matrices.js';
 
 /** X^T X / n, [depth, depth]. */
@@ -22,11 +22,6 @@ export async function inputMoments(
   const layers = inputs.map(({ name, depth }) => ({ activation: name, depth }));
   const grams = await gramMatrices({ model, layers, samples: firstSamples(context.calibration, sampleLimit), context });
   return new Map([...grams].filter(([, { rows }]) => rows > 0).map(([name, { gram, rows }]) => [name, divided(gram, rows)]));
-}
-
-function firstSamples(source: RunSource, count: number): RunSource {
-  const sampleCount = Math.min(source.sampleCount, count);
-  return { ...source, sampleCount, runs: (size, limit = sampleCount) => source.runs(size, Math.min(limit, sampleCount)) };
 }
 
 function divided(values: Float64Array, by: number): Float64Array {
