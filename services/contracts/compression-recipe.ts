@@ -441,9 +441,19 @@ const activationCompression = Type.Object(
       }),
     ),
     tile_rows: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 65_535, description: 'Rows of a tile that is read without the others. Default 8.' }),
+      Type.Integer({
+        minimum: 1,
+        maximum: 65_535,
+        description: 'Rows of a tile that is read without the others. Default 8, or 1 for an accelerator that works in tiles.',
+      }),
     ),
-    tile_columns: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535, description: 'Columns of a tile. Default 128.' })),
+    tile_columns: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 65_535,
+        description: 'Columns of a tile. Default 128, or 512 for an accelerator that works in tiles.',
+      }),
+    ),
     samples: Type.Optional(Type.Integer({ minimum: 1, description: 'Calibration samples that the maps are coded on. Default 32.' })),
   },
   strict,

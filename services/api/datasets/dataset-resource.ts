@@ -10,7 +10,7 @@ export const DatasetResource = Type.Object({
   format: Type.Enum(['npz', 'npy']),
   sha256: Type.String(),
   bytes: Type.Integer(),
-  sample_count: Type.Integer({ description: 'Length of the first axis of all arrays.' }),
+  sample_count: Type.Integer({ description: 'Length of the first axis of all arrays, or arrays per name where samples are numbered.' }),
   arrays: Type.Array(Type.Object({ name: Type.String(), dtype: Type.String(), shape: Type.Array(Type.Integer()) })),
   created_at: Timestamp,
 });

@@ -21,7 +21,7 @@ export async function uploadDataset(app: Api, deps: UploadDatasetDeps): Promise<
       tags: ['datasets'],
       summary: 'Upload a data set',
       description: [
-        'Body: a .npz whose arrays are named as the inputs of the model (and `labels`), first axis = samples; or one .npy.',
+        'Body: a .npz whose arrays are named as the inputs of the model (and `labels`), first axis = samples; or one .npy. Samples of different sizes are one array each: `x_0`, `x_1`, ...',
         'Raw or multipart/form-data (`name`, `file`). Pickled arrays are refused.',
         'Content that is there already is not stored twice: the answer is 200 with the data set that has it.',
       ].join(' '),

@@ -3,5 +3,5 @@ export { addToBitTable, BIT_TABLE_KEY, type BitTable, bitTableOf, widthsOf } fro
 export type { BitWidths } from './layer-sizes.js';
 export { type FeatureMap, type NetworkLayer, type NetworkLayers, networkLayers } from './network-layers.js';
 export { type LayerTraffic, offChipTraffic, type Traffic, type TrafficTotals } from './off-chip-traffic.js';
-export type { AcceleratorProfile, Dataflow } from './profile.js';
+export { type AcceleratorProfile, coderTile, type Dataflow } from './profile.js';
 export { shippedProfile, shippedProfiles } from './shipped-profiles.js';

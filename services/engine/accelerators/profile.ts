@@ -46,3 +46,11 @@ export function multiplyPicojoules({ picojoules: { multiply } }: AcceleratorProf
   const widest = multiply.reduce((a, b) => (b.bits > a.bits ? b : a));
   return (multiply.find((entry) => entry.bits === word) ?? widest).picojoules;
 }
+
+/**
+ * The tiles in which maps are best coded on their way to memory. Where strips of a map share rows, a row must be readable alone: a larger
+ * tile would be read whole on both sides of every border. Elsewhere rows come one after the other, and 8 of them help each other.
+ */
+export function coderTile(profile: AcceleratorProfile | undefined): { readonly rows: number; readonly columns: number } {
+  return profile?.dataflow.kind === 'tiles' ? { rows: 1, columns: 512 } : { rows: 8, columns: 128 };
+}

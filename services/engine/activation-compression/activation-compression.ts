@@ -1,5 +1,5 @@
 /** Codes the maps of a model without loss, as an accelerator would on the way to its memory, and tells what that saves. Changes nothing else. */
-import { addToBitTable, networkLayers } from '../accelerators/index.js';
+import { addToBitTable, coderTile, networkLayers } from '../accelerators/index.js';
 import { EngineError } from '../engine-errors.js';
 import { float32Values, type Model, type Tensor } from '../ir/index.js';
 import { CodeEntropy, type CodingCounts, encodeMap, layoutOfMap, type MapLayout, operationsPerValue } from '../map-codec/index.js';
@@ -12,7 +12,6 @@ import type { ActivationCompressionOptions } from './options.js';
 
 const SAMPLES = 32;
 const BITS = 8;
-const TILE = { rows: 8, columns: 128 };
 
 /**
  * Runs the samples one after the other, twice where maps are floats: for their ranges, and for their codes. Puts the bits per value of each
@@ -31,7 +30,8 @@ export async function activationCompression(
     const bits = options.bits ?? BITS;
     const floats = maps.filter(({ zero }) => zero === null);
     const ranges = await floatRanges(session, floats, { samples, bits, context: partOf(context, 0, 0.4) });
-    const tile = { rows: options.tile_rows ?? TILE.rows, columns: options.tile_columns ?? TILE.columns };
+    const usual = coderTile(context.accelerator);
+    const tile = { rows: options.tile_rows ?? usual.rows, columns: options.tile_columns ?? usual.columns };
     const coded = await codeMaps(session, maps, { samples, bits, ranges, tile, context: partOf(context, 0.4, 1) });
     addToBitTable(model, { compressed: Object.fromEntries(coded.map(({ map, bits_per_value }) => [map, bits_per_value])) });
     return { nodes: [], maps: coded, warnings: warningsOf(coded) };

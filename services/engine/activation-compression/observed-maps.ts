@@ -6,7 +6,7 @@ export interface ObservedMap {
   readonly map: FeatureMap;
   /** The layer that makes it; the name of the input for an input of the network. */
   readonly node: string;
-  /** Value to read: the codes of a QuantizeLinear where there is one. */
+  /** Value to read: the codes of a QuantizeLinear where there is one; of views the last, the order in which the map lies in memory. */
   readonly value: string;
   /** Code of zero, where the codes are given by the model. */
   readonly zero: number | null;
@@ -24,11 +24,13 @@ export function observedMaps(model: Model, { layers, maps }: NetworkLayers): rea
   const table = bitTableOf(model).maps ?? {};
   return maps.map((map) => {
     const [name = ''] = map.names;
-    const quantized = map.names.map((each) => values.get(each)).find((value) => value?.producer?.opType === 'QuantizeLinear');
+    const forms = map.names.flatMap((each) => values.get(each) ?? []);
+    const quantized = forms.findLast(({ producer }) => producer?.opType === 'QuantizeLinear');
+    const asWritten = model.graph.inputs.some((input) => input.name === name) ? name : (forms.at(-1)?.name ?? name);
     return {
       map,
       node: layers.find(({ outputs }) => outputs.includes(map))?.node ?? name,
-      value: quantized?.name ?? name,
+      value: quantized?.name ?? asWritten,
       zero: quantized ? zeroOf(model, quantized) : null,
       usedBits: map.names.flatMap((each) => table[each] ?? [])[0] ?? null,
     };

@@ -5,12 +5,12 @@ import {
   type MapLayout,
   payloadStart,
   readHeader,
-  setTileEnd,
   type TilePlace,
   tileCount,
   tilePlace,
   tileRange,
   writeHeader,
+  writeIndex,
 } from './map-layout.js';
 import { fold, PREDICTORS, predict, unfold } from './predictors.js';
 
@@ -31,17 +31,18 @@ export function encodeMap(codes: ArrayLike<number>, layout: MapLayout, counts?: 
     throw new RangeError('map codec: the layout has another number of codes');
   const tiles = tileCount(layout);
   const out = new BitWriter(codes.length);
-  const ends: number[] = [];
+  const lengths: number[] = [];
   for (let index = 0; index < tiles; index++) {
     const place = tilePlace(layout, index);
+    const before = out.byteLength;
     encodeTile(out, cut(codes, layout, place), { layout, columns: place.columns, counts });
     out.align();
-    ends.push(out.byteLength);
+    lengths.push(out.byteLength - before);
   }
   const start = payloadStart(layout);
   const bytes = new Uint8Array(start + out.byteLength);
   writeHeader(bytes, layout);
-  for (const [index, end] of ends.entries()) setTileEnd(bytes, index, end);
+  writeIndex(bytes, layout, lengths);
   bytes.set(out.result, start);
   return bytes;
 }

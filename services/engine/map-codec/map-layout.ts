@@ -25,9 +25,10 @@ export interface TilePlace {
 /** A strip of 8 rows is what a layer fetches at a time; 128 columns bound the row buffer of a decoder. */
 export const DEFAULT_TILE = { rows: 8, columns: 128 } as const;
 
-/** planes u32, rows u32, columns u32, zero u16, tile rows u16, tile columns u16, bits u8, unused u8; then one u32 per tile: the end of its bytes. */
+/** planes u32, rows u32, columns u32, zero u16, tile rows u16, tile columns u16, bits u8, unused u8; then the index. */
 const HEADER_BYTES = 20;
-const INDEX_ENTRY_BYTES = 4;
+/** Index: where the bytes of each plane begin, u32, counted from the first tile; then the bytes of each tile, u16 or, for large tiles, u32. */
+const PLANE_BYTES = 4;
 
 /** Leading axes are planes, the last two rows and columns; with one spatial axis or none a plane is one row. */
 export function layoutOfMap(
@@ -67,9 +68,19 @@ export function tilePlace({ rows, columns, tile }: MapLayout, index: number): Ti
   return { plane, row, column, rows: Math.min(tile.rows, rows - row), columns: Math.min(tile.columns, columns - column) };
 }
 
+function tilesPerPlane({ rows, columns, tile }: MapLayout): number {
+  return Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
+}
+
+/** Raw codes, one bit per group and one form are the most that a tile takes. */
+function lengthBytes({ rows, columns, tile, bits }: MapLayout): number {
+  const values = Math.min(rows, tile.rows) * Math.min(columns, tile.columns);
+  return values * bits + values / 8 + 64 < 8 * 65535 ? 2 : 4;
+}
+
 /** Where the bits of the first tile begin. */
 export function payloadStart(layout: MapLayout): number {
-  return HEADER_BYTES + INDEX_ENTRY_BYTES * tileCount(layout);
+  return HEADER_BYTES + PLANE_BYTES * layout.planes + lengthBytes(layout) * tileCount(layout);
 }
 
 export function writeHeader(bytes: Uint8Array, layout: MapLayout): void {
@@ -96,13 +107,29 @@ export function readHeader(bytes: Uint8Array): MapLayout {
   return layout;
 }
 
-export function setTileEnd(bytes: Uint8Array, tile: number, end: number): void {
-  new DataView(bytes.buffer, bytes.byteOffset).setUint32(HEADER_BYTES + INDEX_ENTRY_BYTES * tile, end, true);
+/** `lengths` are the bytes of each tile. */
+export function writeIndex(bytes: Uint8Array, layout: MapLayout, lengths: readonly number[]): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const [each, width] = [tilesPerPlane(layout), lengthBytes(layout)];
+  const first = HEADER_BYTES + PLANE_BYTES * layout.planes;
+  let start = 0;
+  for (const [tile, length] of lengths.entries()) {
+    if (tile % each === 0) view.setUint32(HEADER_BYTES + (PLANE_BYTES * tile) / each, start, true);
+    if (width === 2) view.setUint16(first + 2 * tile, length, true);
+    else view.setUint32(first + 4 * tile, length, true);
+    start += length;
+  }
 }
 
-/** Where the bits of a tile lie in the coded map. */
+/** Where the bits of a tile lie in the coded map: behind the tiles of its plane that come before. */
 export function tileRange(bytes: Uint8Array, layout: MapLayout, tile: number): { readonly start: number; readonly end: number } {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
-  const endOf = (index: number): number => payloadStart(layout) + view.getUint32(HEADER_BYTES + INDEX_ENTRY_BYTES * index, true);
-  return { start: tile === 0 ? payloadStart(layout) : endOf(tile - 1), end: Math.min(bytes.byteLength, endOf(tile)) };
+  const [each, width] = [tilesPerPlane(layout), lengthBytes(layout)];
+  const first = HEADER_BYTES + PLANE_BYTES * layout.planes;
+  const lengthOf = (index: number): number =>
+    width === 2 ? view.getUint16(first + 2 * index, true) : view.getUint32(first + 4 * index, true);
+  const plane = Math.floor(tile / each);
+  let start = payloadStart(layout) + view.getUint32(HEADER_BYTES + PLANE_BYTES * plane, true);
+  for (let index = plane * each; index < tile; index++) start += lengthOf(index);
+  return { start, end: Math.min(bytes.byteLength, start + lengthOf(tile)) };
 }

@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import {
   type AcceleratorProfile,
+  coderTile,
   type Dataflow,
   type NetworkLayers,
   networkLayers,
@@ -127,6 +128,11 @@ test('on every shipped profile fewer bits never cost more', () => {
     expect(shipped.source.length).toBeGreaterThan(80);
     expect(shippedProfile(shipped.name)).toBe(shipped);
   }
+});
+
+test('rows that strips share can be read alone; elsewhere rows are coded together', () => {
+  expect(coderTile(shippedProfile('dpu-pow2')).rows).toBe(1);
+  expect(coderTile(shippedProfile('eyeriss-16')).rows).toBe(8);
 });
 
 test('an unknown profile is refused with the names there are', () => {

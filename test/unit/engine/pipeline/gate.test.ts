@@ -45,6 +45,13 @@ describe('checkGate', () => {
     expect(checkGate({ max_metric_drop: 0 }, measured({ artifactMetrics: { top1: 0.95, samples: 10 } })).passed).toBe(true);
   });
 
+  test('a likeness that falls is a drop', () => {
+    const pictures = { sourceMetrics: { mse: 1, psnr: 31.2, samples: 5 }, artifactMetrics: { mse: 0.9, psnr: 31.05, samples: 5 } };
+    const actual = expect.closeTo(0.15, 9);
+    expect(checkGate({ metric: 'psnr', max_metric_drop: 0.1 }, measured(pictures)).checks[0]).toMatchObject({ actual, passed: false });
+    expect(checkGate({ metric: 'psnr', max_metric_drop: 0.2 }, measured(pictures)).passed).toBe(true);
+  });
+
   test('a bound on something that was not measured fails', () => {
     const nothing = measured({ sourceMetrics: null, artifactMetrics: null, speedup: null, fidelity: { ...fidelity, sqnr_db: null } });
     for (const gate of [{ max_metric_drop: 1 }, { min_speedup: 0.1 }, { min_sqnr_db: 1 }]) {
