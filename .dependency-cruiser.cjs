@@ -154,7 +154,7 @@ module.exports = {
     ),
     layer('pruning', 'calibration/', 'data/state-pairs\\.ts$', 'runtime/(observe-shapes|pseudo-random)\\.ts$', ...aboveWeights),
     layer('qat', 'calibration/', 'quantization/', 'training/', ...aboveWeights),
-    layer('distribution-aware', 'quantization/', ...aboveWeights),
+    layer('distribution-aware', 'quantization/', 'qat/', 'training/', ...aboveWeights),
     layer('sparsity', ...aboveWeights),
     layer('low-rank', ...aboveWeights),
     layer('accelerators', 'ir/', 'ops/'),

@@ -10,6 +10,7 @@ const benchmarks = {
   pruning: () => import('./pruning.js'),
   training: () => import('./training.js'),
   embedded: () => import('./embedded.js'),
+  forecasting: () => import('./forecasting.js'),
   'large-models': () => import('./large-models.js'),
   'api-latency': () => import('./api-latency.js'),
 } as const satisfies Record<string, () => Promise<unknown>>;

@@ -1,12 +1,13 @@
 /** Windows of ETTh1 by the usual protocol: standardised by the first twelve months, test on months 17 to 20. */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { float32Array, writeNpz } from '../../test/support/write-npz.js';
+import { float32Array, int64Array, writeNpz } from '../../test/support/write-npz.js';
 import { dataFolder } from '../quantization/subjects.js';
 
 export const HISTORY = 96;
 export const HORIZON = 24;
 export const SERIES = 7;
+const SEASON = 24;
 const MONTH = 30 * 24;
 const TRAIN_END = 12 * MONTH;
 const VALIDATION_END = 16 * MONTH;
@@ -32,20 +33,11 @@ function standardised(): Float64Array {
   return values;
 }
 
-/** Windows whose targets lie in rows `from` to `to`. */
+/** Windows whose targets lie in rows `from` to `to`. MASE is against the last day on the same windows. */
 async function writeWindows(path: string, values: Float64Array, { from, to }: { from: number; to: number }): Promise<void> {
-  const count = to - from - HORIZON + 1;
-  const part = (window: number, start: number, length: number): Float64Array =>
-    values.subarray((from + window + start) * SERIES, (from + window + start + length) * SERIES);
-  const inputs = new Float32Array(count * HISTORY * SERIES);
-  const labels = new Float32Array(count * HORIZON * SERIES);
-  for (let window = 0; window < count; window++) {
-    inputs.set(part(window, -HISTORY, HISTORY), window * HISTORY * SERIES);
-    labels.set(part(window, 0, HORIZON), window * HORIZON * SERIES);
-  }
   await writeNpz(path, {
-    input: float32Array([count, HISTORY, SERIES], inputs),
-    labels: float32Array([count, HORIZON, SERIES], labels),
+    input: float32Array([to - from + HISTORY, SERIES], values.subarray((from - HISTORY) * SERIES, to * SERIES)),
+    ...{ window_history: int64Array([], [HISTORY]), window_horizon: int64Array([], [HORIZON]), season: int64Array([], [SEASON]) },
   });
 }
 

@@ -67,6 +67,22 @@ export const distributionAwareStep = Type.Object(
           "At 8 bits: the integer kernels of the runtime where this machine measures them as faster than the loop over codes ('measure', default), 'always' or 'never'.",
       }),
     ),
+    training: Type.Optional(
+      Type.Object(
+        {
+          epochs: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: 'Passes over the data set. Default 1.' })),
+          batch_size: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_536, description: 'Samples per step. Default 64.' })),
+          learning_rate: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'Default 0.0005.' })),
+          seed: Type.Optional(Type.Integer({ minimum: 0, description: 'Of the order of the samples. Default 0.' })),
+          clip_norm: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'Largest norm of a gradient.' })),
+        },
+        {
+          ...strict,
+          description:
+            'Weights, biases and steps trained after the model of the job as it came in, with every tensor rounded as in the artifact; no labels. Kept where samples that were held back say that it helps. Loops are written out for it: recurrent layers of some hundred steps.',
+        },
+      ),
+    ),
     samples: Type.Optional(
       Type.Integer({ minimum: 16, maximum: 100_000, description: 'At most so many samples, spread evenly over the data. Default 1024.' }),
     ),

@@ -17,6 +17,7 @@ import { distanceOf, type SearchRequest, searchRanges } from './range-search.js'
 import { outcomeOf } from './report-lines.js';
 import { concatenated, roundWeight, type Settings, SimulatedModel, sampleRows } from './simulated-model.js';
 import { spreadSamples } from './spread-samples.js';
+import { trainedSettings } from './trained-rounding.js';
 
 /** What the loops are written in: sizes and bounds as inputs. */
 const OPSET = 13;
@@ -106,7 +107,22 @@ async function chooseSettings(model: Model, plan: QuantizationPlan, { runs, opti
     const ranged = ranges === 'searched' ? await searchRanges(local, searched) : local;
     const held = judging.length > 0 ? judging : fitting;
     const judge = { ...searched, runs: held, reference: await floatAnswers(model, held, context), distance: 'error' as const };
-    return await corrected(ranged, model, { plan, observation, fitting, judge, options, context });
+    const plain = await corrected(ranged, model, {
+      plan,
+      observation,
+      fitting,
+      judge,
+      options,
+      context: partOf(context, 0.8, options.training ? 0.82 : 1),
+    });
+    if (!options.training) return plain;
+    const trained = await trainedSettings(plain, model, {
+      plan,
+      observation,
+      options: options.training,
+      context: partOf(context, 0.82, 1),
+    });
+    return (await distanceOf(trained, judge)) < (await distanceOf(plain, judge)) ? trained : plain;
   } finally {
     await simulated.close();
   }

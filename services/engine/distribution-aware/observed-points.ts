@@ -15,6 +15,8 @@ export interface Observation {
   readonly means: ReadonlyMap<string, Float64Array>;
   /** Numbers of one sample, by point. */
   readonly elements: ReadonlyMap<string, number>;
+  /** First axis of every point: of what a recurrent layer reads, the steps. */
+  readonly firstAxes: ReadonlyMap<string, number>;
 }
 
 export async function observePoints(
@@ -37,19 +39,23 @@ export async function observePoints(
   const session = await context.runtime.open(copy);
   const samples = runs.reduce((sum, { rows }) => sum + rows, 0);
   const sums = new Map(pointsOf(plan).map((point) => [point.id, new PointRecord(point, runs.length)]));
+  const firstAxes = new Map<string, number>();
   try {
     for (const { feeds } of runs) {
       context.signal.throwIfAborted();
       const outputs = await session.run(feeds, [...taps.values()]);
       for (const [id, name] of taps) {
         const tensor = outputs.get(name);
-        if (tensor) sums.get(id)?.add(float32Values(tensor));
+        if (!tensor) continue;
+        firstAxes.set(id, tensor.dims[0] ?? 1);
+        sums.get(id)?.add(float32Values(tensor));
       }
     }
   } finally {
     await session.close();
   }
   return {
+    firstAxes,
     points: new Map([...sums].map(([id, record]) => [id, record.observed])),
     means: new Map([...sums].map(([id, record]) => [id, record.means])),
     elements: new Map([...sums].map(([id, record]) => [id, record.elements / samples])),

@@ -44,8 +44,8 @@ export function observedForm(observe: (point: Point, value: Value) => void): Poi
   return { store: (_write, _point, value) => value, load: (_write, _point, stored) => stored, storedType: 'float32', observe };
 }
 
-/** Graph inputs of one point whose rounding is fed. */
-interface FedPoint {
+/** What one point is rounded by, as values of the graph. */
+export interface RoundingValues {
   readonly scale: Value;
   readonly zeroPoint: Value;
   /** 2^bits - 1, a scalar. */
@@ -53,20 +53,23 @@ interface FedPoint {
 }
 
 /**
- * Rounds by graph inputs, so that one session serves every range and every width:
- * y = (clip(round(x / scale + zeroPoint), 0, 2^bits - 1) - zeroPoint) scale, operation by operation what CodeForm writes.
+ * Rounds by float arithmetic, operation by operation what CodeForm writes:
+ * y = (clip(round(x / scale + zeroPoint), 0, 2^bits - 1) - zeroPoint) scale.
  */
-export class FedForm implements PointForm {
+export class ArithmeticForm implements PointForm {
   readonly storedType = 'float32';
-  private readonly points = new Map<string, FedPoint>();
+  private readonly points = new Map<string, RoundingValues>();
   private readonly none: Value;
 
-  constructor(private readonly main: GraphWriter) {
+  constructor(
+    main: GraphWriter,
+    private readonly declare: (point: Point) => RoundingValues,
+  ) {
     this.none = main.float(0);
   }
 
   store(write: GraphWriter, point: Point, value: Value): Value {
-    const { scale, zeroPoint, top } = this.fed(point);
+    const { scale, zeroPoint, top } = this.valuesOf(point);
     const steps = write.node('Add', [write.node('Div', [value, scale]), zeroPoint]);
     const code = write.node('Round', [write.node('Clip', [steps, this.none, top])]);
     return write.node('Mul', [write.node('Sub', [code, zeroPoint]), scale]);
@@ -76,29 +79,37 @@ export class FedForm implements PointForm {
     return stored;
   }
 
-  private fed(point: Point): FedPoint {
-    const known = this.points.get(point.id);
-    if (known) return known;
-    const input = (suffix: string, shape: readonly number[]): Value => {
-      const value = new Value(`${point.id} ${suffix}`, { kind: 'tensor', dataType: 'float32', shape });
-      this.main.model.graph.inputs.push(value);
-      return value;
-    };
-    const made = { scale: input('scale', [point.channels]), zeroPoint: input('zero point', [point.channels]), top: input('top', []) };
-    this.points.set(point.id, made);
-    return made;
+  /** undefined for a point that nothing was rounded at. */
+  known(id: string): RoundingValues | undefined {
+    return this.points.get(id);
   }
 
-  /** Feeds of one point. */
-  feeds(id: string, { bits, scales, zeroPoints }: PointCodes): [string, Tensor][] {
-    const point = this.points.get(id);
-    if (!point) return [];
-    return [
-      [point.scale.name, float32Tensor([scales.length], scales)],
-      [point.zeroPoint.name, float32Tensor([scales.length], Float32Array.from(zeroPoints))],
-      [point.top.name, float32Tensor([], [2 ** bits - 1])],
-    ];
+  private valuesOf(point: Point): RoundingValues {
+    const known = this.points.get(point.id) ?? this.declare(point);
+    this.points.set(point.id, known);
+    return known;
   }
+}
+
+/** Rounding by graph inputs, so that one session serves every range and every width. */
+export function fedForm(main: GraphWriter): ArithmeticForm {
+  return new ArithmeticForm(main, (point) => {
+    const input = (suffix: string, shape: readonly number[]): Value => {
+      const value = new Value(`${point.id} ${suffix}`, { kind: 'tensor', dataType: 'float32', shape });
+      main.model.graph.inputs.push(value);
+      return value;
+    };
+    return { scale: input('scale', [point.channels]), zeroPoint: input('zero point', [point.channels]), top: input('top', []) };
+  });
+}
+
+/** The feeds that `fedForm` takes for one point. */
+export function roundingFeeds({ scale, zeroPoint, top }: RoundingValues, { bits, scales, zeroPoints }: PointCodes): [string, Tensor][] {
+  return [
+    [scale.name, float32Tensor([scales.length], scales)],
+    [zeroPoint.name, float32Tensor([scales.length], Float32Array.from(zeroPoints))],
+    [top.name, float32Tensor([], [2 ** bits - 1])],
+  ];
 }
 
 /**

@@ -14,6 +14,8 @@ export interface ScanRequest {
   /** The layer's inputs X, W, R, B, -, h, c as values of the graph that is written. */
   readonly inputs: readonly (Value | null)[];
   readonly form: PointForm;
+  /** Written out step by step where the number of steps is known: what gradients are taken of. */
+  readonly steps?: number;
 }
 
 /** Y [T, D, B, H], Y_h and Y_c [D, B, H], as the operator makes them. */
@@ -76,41 +78,69 @@ class DirectionScan {
     const first = kept.map((point, index) => form.store(write, point, this.firstState(x, index)));
     const fromInput = write.node('Add', [write.node('MatMul', [x, this.transposed(1, layer.inputs)]), this.inputBias()]);
     const recurrence = this.part(2, [this.rows, layer.hidden]);
-    const body = new Graph('cell');
-    const inner = write.within(body);
-    const typed = (name: string, dataType: 'float32' | 'uint8', width: number): Value =>
-      inner.value(name, { kind: 'tensor', dataType, shape: [null, width] });
-    const states = kept.map(({ role }) => typed(role, form.storedType, layer.hidden));
-    const step = typed('step', 'float32', this.rows);
-    body.inputs.push(...states, step);
-    const made = isLstm ? this.lstm(inner, states, { step, recurrence }) : this.gru(inner, states, { step, recurrence });
-    const sequence = inner.node('Identity', [made.states[0] as Value]);
-    const seen = form.observe ? made.seen : [];
-    for (const [values, type] of [
-      [[...made.states, sequence], form.storedType],
-      [seen, 'float32'],
-    ] as const)
-      for (const value of values) value.type = { kind: 'tensor', dataType: type, shape: null };
-    body.outputs.push(...made.states, sequence, ...seen);
-    const way = layer.backwards[this.at] ? 1 : 0;
-    const outputs = write.nodes(
-      'Scan',
-      [...first, fromInput],
-      {
-        body: attributeOf.graph(body),
-        num_scan_inputs: attributeOf.int(1),
-        scan_input_directions: attributeOf.ints([way]),
-        scan_output_directions: attributeOf.ints(Array.from({ length: 1 + seen.length }, () => way)),
-      },
-      kept.length + 1 + seen.length,
-    );
-    if (form.observe)
-      for (const [index, point] of innerPoints(points).entries()) form.observe(point, outputs[kept.length + 1 + index] as Value);
+    const { steps } = this.request;
+    const outputs =
+      steps === undefined ? this.scan(first, fromInput, recurrence) : this.writtenOut(first, fromInput, { recurrence, steps });
     return {
       sequence: form.load(write, points.hidden, outputs[kept.length] as Value),
       hidden: form.load(write, points.hidden, outputs[0] as Value),
       cell: points.cell ? form.load(write, points.cell, outputs[1] as Value) : null,
     };
+  }
+
+  private step(write: GraphWriter, states: readonly Value[], { step, recurrence }: { step: Value; recurrence: Value }): Step {
+    const isLstm = this.request.planned.layer.kind === 'LSTM';
+    return isLstm ? this.lstm(write, states, { step, recurrence }) : this.gru(write, states, { step, recurrence });
+  }
+
+  /** The last states, then the sequence [T, B, H] of what is kept of the hidden state. */
+  private scan(first: readonly Value[], fromInput: Value, recurrence: Value): Value[] {
+    const { write, form, points } = this;
+    const { hidden, backwards } = this.request.planned.layer;
+    const body = new Graph('cell');
+    const inner = write.within(body);
+    const typed = (name: string, dataType: 'float32' | 'uint8', width: number): Value =>
+      inner.value(name, { kind: 'tensor', dataType, shape: [null, width] });
+    const states = first.map(() => typed('state', form.storedType, hidden));
+    const step = typed('step', 'float32', this.rows);
+    body.inputs.push(...states, step);
+    const made = this.step(inner, states, { step, recurrence });
+    const sequence = inner.node('Identity', [made.states[0] as Value]);
+    const seen = form.observe ? alias(inner, made.seen) : [];
+    for (const value of [...made.states, sequence]) value.type = { kind: 'tensor', dataType: form.storedType, shape: null };
+    for (const value of seen) value.type = { kind: 'tensor', dataType: 'float32', shape: null };
+    body.outputs.push(...made.states, sequence, ...seen);
+    const way = backwards[this.at] ? 1 : 0;
+    const attributes = {
+      body: attributeOf.graph(body),
+      num_scan_inputs: attributeOf.int(1),
+      scan_input_directions: attributeOf.ints([way]),
+      scan_output_directions: attributeOf.ints(Array.from({ length: 1 + seen.length }, () => way)),
+    };
+    const outputs = write.nodes('Scan', [...first, fromInput], attributes, first.length + 1 + seen.length);
+    if (form.observe)
+      for (const [index, point] of innerPoints(points).entries()) form.observe(point, outputs[first.length + 1 + index] as Value);
+    return outputs;
+  }
+
+  private writtenOut(first: readonly Value[], fromInput: Value, { recurrence, steps }: { recurrence: Value; steps: number }): Value[] {
+    const { write } = this;
+    const isBackwards = this.request.planned.layer.backwards[this.at] === true;
+    const parts = split(
+      write,
+      fromInput,
+      Array.from({ length: steps }, () => 1),
+      0,
+    );
+    const sequence: Value[] = [];
+    let states = first;
+    for (let at = 0; at < steps; at += 1) {
+      const place = isBackwards ? steps - 1 - at : at;
+      const step = write.node('Squeeze', [parts[place] as Value, write.ints([0])]);
+      states = this.step(write, states, { step, recurrence }).states;
+      sequence[place] = write.node('Unsqueeze', [states[0] as Value, write.ints([0])]);
+    }
+    return [...states, write.node('Concat', sequence, { axis: attributeOf.int(0) })];
   }
 
   private lstm(inner: GraphWriter, states: readonly Value[], { step, recurrence }: { step: Value; recurrence: Value }): Step {
@@ -126,7 +156,7 @@ class DirectionScan {
     const cell = inner.node('Add', [inner.node('Mul', [f, c]), added]);
     const keptCell = form.store(inner, cellPoint, cell);
     const shown = inner.node('Mul', [o, inner.node('Tanh', [form.load(inner, cellPoint, keptCell)])]);
-    return { states: [form.store(inner, points.hidden, shown), keptCell], seen: alias(inner, [gates, cell, shown]) };
+    return { states: [form.store(inner, points.hidden, shown), keptCell], seen: [gates, cell, shown] };
   }
 
   private gru(inner: GraphWriter, states: readonly Value[], { step, recurrence }: { step: Value; recurrence: Value }): Step {
@@ -145,7 +175,7 @@ class DirectionScan {
     const inside = form.load(inner, candidatePoint, form.store(inner, candidatePoint, candidate));
     const fresh = inner.node('Mul', [inner.node('Sub', [inner.float(1), update]), inner.node('Tanh', [inside])]);
     const next = inner.node('Add', [fresh, inner.node('Mul', [update, h])]);
-    return { states: [form.store(inner, points.hidden, next)], seen: alias(inner, [gates, candidate, next]) };
+    return { states: [form.store(inner, points.hidden, next)], seen: [gates, candidate, next] };
   }
 
   /** [B, H]: the state that is given, or zeros. */

@@ -18,10 +18,12 @@ export interface Rewriting {
   readonly names: NameAuthority;
   readonly write: GraphWriter;
   readonly form: PointForm;
+  /** Steps of the layers that are written out, by the id of what they read; the others become loops. */
+  readonly steps?: ReadonlyMap<string, number>;
 }
 
 /** `model` is the one that the plan was made of, or a copy of it; missing biases of recurrent layers become zeros of their names. */
-export function rewriteGraph(plan: QuantizationPlan, { model, names, write, form }: Rewriting): void {
+export function rewriteGraph(plan: QuantizationPlan, { model, names, write, form, steps }: Rewriting): void {
   const { graph } = model;
   const before = [...graph.nodes];
   const values = new Map(before.flatMap(({ outputs }) => outputs.flatMap((value) => (value ? [[value.name, value] as const] : []))));
@@ -33,7 +35,8 @@ export function rewriteGraph(plan: QuantizationPlan, { model, names, write, form
   for (const [node, planned] of layers) {
     const inputs = [...node.inputs];
     inputs[3] ??= zeroBias(model, planned);
-    const outputs = writeRecurrent({ write, planned, inputs, form });
+    const count = steps?.get(planned.input.id);
+    const outputs = writeRecurrent({ write, planned, inputs, form, ...(count === undefined ? {} : { steps: count }) });
     const made = [outputs.sequence, outputs.hidden, outputs.cell];
     for (const [at, from] of node.outputs.entries()) {
       const to = made[at];

@@ -16,7 +16,7 @@ import type { MethodContext, SampleRun } from '../method.js';
 import { roundLayer } from '../quantization/weight-storage/index.js';
 import { headBias } from './head-fit.js';
 import type { Answers } from './output-distance.js';
-import { codesOf, FedForm, type PointCodes, type PointForm, type PointRange } from './point-form.js';
+import { type ArithmeticForm, codesOf, fedForm, type PointCodes, type PointForm, type PointRange, roundingFeeds } from './point-form.js';
 import { type PlannedWeight, pointsOf, type QuantizationPlan } from './quantization-plan.js';
 import { rewriteGraph } from './rewritten-graph.js';
 
@@ -32,6 +32,8 @@ export interface RoundedWeight {
 export interface Settings {
   readonly bits: ReadonlyMap<string, number>;
   readonly ranges: ReadonlyMap<string, PointRange>;
+  /** Scales that training moved; the others follow from the ranges. */
+  readonly scales?: ReadonlyMap<string, Float32Array>;
   readonly weights: ReadonlyMap<string, RoundedWeight>;
   /** Constants that were corrected, by name. */
   readonly biases: ReadonlyMap<string, Float32Array>;
@@ -40,7 +42,8 @@ export interface Settings {
 export function pointCodes(settings: Settings, id: string): PointCodes {
   const range = settings.ranges.get(id);
   if (!range) throw new RangeError(`pointCodes: no range of "${id}"`);
-  return codesOf(range, settings.bits.get(id) ?? 8);
+  const codes = codesOf(range, settings.bits.get(id) ?? 8);
+  return { ...codes, scales: settings.scales?.get(id) ?? codes.scales };
 }
 
 /** `rows` [channels, depth] defaults to the weight as it is. */
@@ -61,7 +64,7 @@ export class SimulatedModel {
 
   private constructor(
     private readonly plan: QuantizationPlan,
-    private readonly form: FedForm,
+    private readonly form: ArithmeticForm,
     private readonly outputs: readonly string[],
   ) {}
 
@@ -72,7 +75,7 @@ export class SimulatedModel {
     const copy = cloneModel(model);
     const names = new NameAuthority(copy);
     const write = new GraphWriter(copy, names, copy.graph, 'simulated');
-    const form = new FedForm(write);
+    const form = fedForm(write);
     const simulated = new SimulatedModel(
       plan,
       form,
@@ -121,9 +124,7 @@ export class SimulatedModel {
       const fed = feed(planned.constant.value.name);
       if (fed) this.fedWeights.set(planned.constant.value.name, { input: fed.input, planned });
     }
-    const { recurrents, biases, heads } = this.plan;
-    const names = [...recurrents.map(({ bias }) => bias), ...biases.values(), ...heads.flatMap((head) => headBias(head)?.name ?? [])];
-    for (const name of new Set(names)) {
+    for (const name of new Set(biasNames(this.plan))) {
       const fed = feed(name);
       if (fed) this.fedBiases.set(name, fed);
     }
@@ -137,8 +138,10 @@ export class SimulatedModel {
 
   private feeds(settings: Settings): Map<string, Tensor> {
     const feeds = new Map<string, Tensor>();
-    for (const { id } of pointsOf(this.plan))
-      for (const [name, tensor] of this.form.feeds(id, pointCodes(settings, id))) feeds.set(name, tensor);
+    for (const { id } of pointsOf(this.plan)) {
+      const values = this.form.known(id);
+      if (values) for (const [name, tensor] of roundingFeeds(values, pointCodes(settings, id))) feeds.set(name, tensor);
+    }
     for (const [name, { input, planned }] of this.fedWeights) {
       const rounded = settings.weights.get(name);
       feeds.set(input, rounded ? widened(planned, rounded) : planned.constant.tensor);
@@ -188,6 +191,11 @@ export class SimulatedModel {
   close(): Promise<void> {
     return this.session.close();
   }
+}
+
+/** Of vectors that may move: of recurrent layers, rounded products and heads. */
+export function biasNames({ recurrents, biases, heads }: QuantizationPlan): string[] {
+  return [...recurrents.map(({ bias }) => bias), ...biases.values(), ...heads.flatMap((head) => headBias(head)?.name ?? [])];
 }
 
 function widened({ constant, layout }: PlannedWeight, { codes, scales }: RoundedWeight): Tensor {

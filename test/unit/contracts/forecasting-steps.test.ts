@@ -19,15 +19,21 @@ describe('distribution-aware', () => {
     const step = {
       ...{ method: 'distribution-aware', bits: 4, tensor_bits: { cell: 8, weights: 5 }, allocation: 'sensitivity', distance: 'kl' },
       ...{ per_channel: true, ranges: 'searched', correct_biases: true, refit_head: false, integer_kernels: 'measure' },
+      training: { epochs: 2, batch_size: 32, learning_rate: 0.001, seed: 1, clip_norm: 1 },
       ...{ samples: 256, exclude: ['head*'] },
     };
     expect([...Value.Errors(methods['distribution-aware'].schema, step)]).toEqual([]);
   });
 
-  it.each([{ bits: 2 }, { bits: 9 }, { tensor_bits: { state: 4 } }, { distance: 'mse' }, { ranges: 'minmax' }, { samples: 0 }])(
-    'refuses %o',
-    (wrong) => {
-      expect(Value.Check(methods['distribution-aware'].schema, { method: 'distribution-aware', ...wrong })).toBe(false);
-    },
-  );
+  it.each([
+    { bits: 2 },
+    { bits: 9 },
+    { tensor_bits: { state: 4 } },
+    { distance: 'mse' },
+    { ranges: 'minmax' },
+    { samples: 0 },
+    { training: { epochs: 0 } },
+  ])('refuses %o', (wrong) => {
+    expect(Value.Check(methods['distribution-aware'].schema, { method: 'distribution-aware', ...wrong })).toBe(false);
+  });
 });

@@ -104,6 +104,12 @@ describe('distribution-aware', () => {
     expect(await fidelity(model)).toBeGreaterThan(25);
   });
 
+  test('trained after the float model is nearer to it, and is written as it was trained', async () => {
+    const plain = await fidelity((await quantized({ bits: 3 })).model);
+    const { model } = await quantized({ bits: 3, training: { epochs: 12, batch_size: 32, learning_rate: 0.006 } });
+    expect(await fidelity(model)).toBeGreaterThan(plain + 0.5);
+  });
+
   test('takes a GRU apart, too', async () => {
     const model = layerModel({ kind: 'GRU', direction: 'bidirectional', resetAfter: true });
     const reference = layerModel({ kind: 'GRU', direction: 'bidirectional', resetAfter: true });
