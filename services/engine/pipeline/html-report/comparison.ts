@@ -2,7 +2,7 @@
 import type { GateCheck } from '../gate.js';
 import type { MetricName } from '../plan.js';
 import type { CompressionReport, ModelMeasurement } from '../report.js';
-import { asBytes, asCount, asMilliseconds, asNumber, asShare, type Format, figure } from './figures.js';
+import { asBytes, asCount, asFineDecibels, asMilliseconds, asNumber, asShare, type Format, figure } from './figures.js';
 import { html, type Insertable, type Markup } from './markup.js';
 import { bar, rowChart } from './row-chart.js';
 
@@ -54,7 +54,7 @@ const metrics: readonly { readonly name: MetricName; readonly format: Format }[]
   { name: 'top5', format: asShare },
   { name: 'mse', format: asNumber },
   { name: 'mae', format: asNumber },
-  { name: 'psnr', format: (db) => `${db.toFixed(2)} dB` },
+  { name: 'psnr', format: asFineDecibels },
   { name: 'ssim', format: (share) => share.toFixed(4) },
   { name: 'mape', format: asShare },
   { name: 'smape', format: asShare },

@@ -24,6 +24,10 @@ export const asMilliseconds: Format = (ms) => (ms < 1 ? `${asNumber(ms * 1000)} 
 export const asMicroseconds: Format = (us) => asMilliseconds(us / 1000);
 export const asSeconds: Format = (seconds) => `${asNumber(seconds)} s`;
 export const asDecibels: Format = (db) => `${db.toFixed(1)} dB`;
+/** Where hundredths of a decibel are compared. */
+export const asFineDecibels: Format = (db) => `${db.toFixed(2)} dB`;
+/** From picojoules. */
+export const asEnergy: Format = (picojoules) => `${asNumber(picojoules / 1e6)} µJ`;
 export const asCosine: Format = (cosine) => cosine.toFixed(6);
 
 /** Three significant digits, without an exponent where people compare. */

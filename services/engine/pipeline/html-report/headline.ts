@@ -1,7 +1,22 @@
 /** What a person looks at first: the verdict in one line, warnings, the figures that decide, and where they hold. */
+import type { MetricName } from '../plan.js';
 import type { CompressionReport } from '../report.js';
 import { exactnessOf } from './exactness.js';
-import { asBytes, asCosine, asCount, asDecibels, asMilliseconds, asNumber, asShare, figure, plural, ratioWords } from './figures.js';
+import {
+  asBytes,
+  asCosine,
+  asCount,
+  asDecibels,
+  asEnergy,
+  asFineDecibels,
+  asMilliseconds,
+  asNumber,
+  asShare,
+  type Format,
+  figure,
+  plural,
+  ratioWords,
+} from './figures.js';
 import { html, type Insertable, type Markup, shortName } from './markup.js';
 
 const WARNINGS_MAX = 50;
@@ -33,7 +48,7 @@ export function warningList({ warnings }: CompressionReport): Markup | null {
 }
 
 export function cards(report: CompressionReport): Markup {
-  return html`<section class="cards">${sizeCard(report)}${latencyCard(report)}${fidelityCard(report)}${metricCards(report)}</section>`;
+  return html`<section class="cards">${sizeCard(report)}${latencyCard(report)}${fidelityCard(report)}${metricCards(report)}${trafficCard(report)}</section>`;
 }
 
 function card(title: string, main: Insertable, details: readonly Insertable[]): Markup {
@@ -69,22 +84,47 @@ function fidelityCard({ fidelity }: CompressionReport): Markup {
   ]);
 }
 
+interface ShownMetric {
+  readonly name: MetricName;
+  readonly title: string;
+  readonly format: Format;
+  change(before: number, after: number): string | null;
+}
+
+const shownMetrics: readonly ShownMetric[] = [
+  { name: 'top1', title: 'Top-1 accuracy', format: asShare, change: (before, after) => `${signed((after - before) * 100)} points` },
+  { name: 'psnr', title: 'PSNR', format: asFineDecibels, change: (before, after) => `${signed(after - before)} dB` },
+  {
+    name: 'mse',
+    title: 'Mean squared error',
+    format: asNumber,
+    change: (before, after) => (before === 0 ? null : `${signed((after / before - 1) * 100)} %`),
+  },
+];
+
+/** Of pictures the ratio, which says the same as the error in the words of the field. */
 function metricCards({ source, artifact }: CompressionReport): readonly Markup[] {
-  const names = ['top1', 'mse'] as const;
-  return names.flatMap((name) => {
+  const told = artifact.metrics?.psnr === undefined ? shownMetrics : shownMetrics.filter(({ name }) => name !== 'mse');
+  return told.flatMap(({ name, title, format, change }) => {
     const [before, after] = [source.metrics?.[name], artifact.metrics?.[name]];
     if (before === undefined || after === undefined) return [];
-    const share = name === 'top1';
-    const format = share ? asShare : asNumber;
-    const change = share ? `${signed((after - before) * 100)} points` : before === 0 ? null : `${signed((after / before - 1) * 100)} %`;
     return [
-      card(share ? 'Top-1 accuracy' : 'Mean squared error', figure(`artifact.metrics.${name}`, after, format), [
+      card(title, figure(`artifact.metrics.${name}`, after, format), [
         html`from ${figure(`source.metrics.${name}`, before, format)}`,
-        change,
+        change(before, after),
         html`${figure('artifact.metrics.samples', artifact.metrics?.samples, asCount)} labelled samples`,
       ]),
     ];
   });
+}
+
+function trafficCard({ traffic }: CompressionReport): Markup | null {
+  if (!traffic?.source || !traffic.artifact) return null;
+  return card('Off-chip energy', figure('traffic.artifact.total.dram_picojoules', traffic.artifact.total.dram_picojoules, asEnergy), [
+    html`from ${figure('traffic.source.total.dram_picojoules', traffic.source.total.dram_picojoules, asEnergy)}`,
+    html`${figure('traffic.dram_saved', traffic.dram_saved, asShare)} saved`,
+    html`on ${shortName(traffic.accelerator.title, 60)}, by model`,
+  ]);
 }
 
 function signed(value: number): string {

@@ -1,7 +1,7 @@
 /** What an inference moves to and from memory on an accelerator, before and after, and how its maps are coded. */
 import type { TrafficTotals } from '../../accelerators/index.js';
 import type { CompressionReport } from '../report.js';
-import { asBytes, asCount, asNumber, asShare, type Format, figure, plural } from './figures.js';
+import { asBytes, asCount, asEnergy, asNumber, asShare, type Format, figure, plural } from './figures.js';
 import { html, type Markup, shortName } from './markup.js';
 import { bar, legend, rowChart } from './row-chart.js';
 
@@ -9,7 +9,6 @@ const LAYERS_MAX = 60;
 const MAPS_MAX = 200;
 
 const asMovedBytes: Format = (bytes) => asBytes(Math.round(bytes));
-const asEnergy: Format = (picojoules) => `${asNumber(picojoules / 1e6)} µJ`;
 
 const rows: readonly { readonly title: string; readonly field: keyof TrafficTotals; readonly format: Format }[] = [
   { title: 'weights', field: 'weight_bytes', format: asMovedBytes },

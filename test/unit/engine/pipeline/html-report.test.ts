@@ -108,7 +108,7 @@ test('traffic on an accelerator and the coding of maps are told by the figures o
     maps: [{ ...coding, delta_entropy: 2.62, encode_operations: 47, decode_operations: 8.4 }],
   });
   const figures = figuresOf(renderHtmlReport(report)).filter(({ attributes }) => /^(traffic|maps)/.test(attributes.get('title') ?? ''));
-  expect(figures).toHaveLength(17 + 6);
+  expect(figures).toHaveLength(3 + 17 + 6);
   for (const { attributes } of figures) expect(valueAt(report, attributes.get('title') ?? '')).toBe(Number(attributes.get('value')));
   const text = (path: string) => figures.find(({ attributes }) => attributes.get('title') === path)?.text;
   expect(text('traffic.artifact.total.dram_picojoules')).toBe('27.8 µJ');
