@@ -5,12 +5,12 @@ import { WeightStore } from '../../layers/weight-store.js';
 import type { MethodContext, RunSource } from '../../method.js';
 import { type FitLayer, fitSums, type SplitSums } from '../../normal-equations/fit-sums.js';
 import { groupsOf, rowSignature } from '../../normal-equations/layer-rows.js';
+import { NormalEquations, type RidgeFit, type WeightChange } from '../../normal-equations/least-squares.js';
+import { chooseRidge, meanShift } from '../../normal-equations/ridge-choice.js';
 import { type VisibleRange, visibleRange } from './layer-tail.js';
-import { NormalEquations, type RidgeFit, type WeightChange } from './least-squares.js';
 import { pairModels } from './paired-probe.js';
 import type { RepairTask } from './repair-schedule.js';
 import type { RepairSite } from './repair-site.js';
-import { chooseRidge, meanShift } from './ridge-choice.js';
 import { remainingError } from './visible-error.js';
 
 export interface PassRequest {

@@ -3,10 +3,10 @@ import { float32Tensor, float32Values, type Node, type Tensor, type Value } from
 import { channelCount, channelDepth, fromRows, toRows } from '../../layers/channel-layout.js';
 import { reportName, type WeightStore } from '../../layers/weight-store.js';
 import { groupsOf, layerRows } from '../../normal-equations/layer-rows.js';
+import type { WeightChange } from '../../normal-equations/least-squares.js';
 import type { ProbeGraph } from '../../normal-equations/probe-graph.js';
 import { type WeightRows, weightRows } from '../../normal-equations/weight-rows.js';
 import type { Survivors } from '../structure/pruning-structure.js';
-import type { WeightChange } from './least-squares.js';
 import { picked, valueNamed } from './paired-probe.js';
 import type { RepairSite } from './repair-site.js';
 

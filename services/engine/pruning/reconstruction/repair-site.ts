@@ -4,10 +4,10 @@ import { hasShiftableBias, shiftBias } from '../../layers/bias-shift.js';
 import { channelCount, channelDepth, fromRows, toRows } from '../../layers/channel-layout.js';
 import { type Constant, reportName, type WeightStore } from '../../layers/weight-store.js';
 import type { RowLayer } from '../../normal-equations/layer-rows.js';
+import type { WeightChange } from '../../normal-equations/least-squares.js';
 import type { ProbeGraph } from '../../normal-equations/probe-graph.js';
 import { type WeightRows, weightRows } from '../../normal-equations/weight-rows.js';
 import type { Survivors } from '../structure/pruning-structure.js';
-import type { WeightChange } from './least-squares.js';
 import { type PairedModels, picked, valueNamed } from './paired-probe.js';
 
 /** Two values of a probe, [groups, O, rows] each: what a layer shall compute, and what it does. */

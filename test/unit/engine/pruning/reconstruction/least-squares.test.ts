@@ -3,8 +3,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { float32Values } from '../../../../../services/engine/ir/index.js';
 import type { FitSums } from '../../../../../services/engine/normal-equations/fit-sums.js';
-import { errorAfter, NormalEquations, type WeightChange } from '../../../../../services/engine/pruning/reconstruction/least-squares.js';
-import { chooseRidge, meanShift } from '../../../../../services/engine/pruning/reconstruction/ridge-choice.js';
+import { errorAfter, NormalEquations, type WeightChange } from '../../../../../services/engine/normal-equations/least-squares.js';
+import { chooseRidge, meanShift } from '../../../../../services/engine/normal-equations/ridge-choice.js';
 import { noise } from '../../quantization/method-fixtures.js';
 
 interface Rows {

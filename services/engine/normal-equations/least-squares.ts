@@ -1,5 +1,5 @@
 /** The change of a layer's weights that explains an error best: ridge regression on normal equations, in float64. */
-import type { FitSums } from '../../normal-equations/fit-sums.js';
+import type { FitSums } from './fit-sums.js';
 import { type NormalSystem, normalSystem, type Solver } from './normal-system.js';
 
 /** What is added to the weights and the bias of a layer. */

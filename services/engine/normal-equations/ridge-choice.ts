@@ -1,5 +1,5 @@
 /** How far a layer may move: as far as rows that were held out agree with. */
-import type { FitSums, SplitSums } from '../../normal-equations/fit-sums.js';
+import type { FitSums, SplitSums } from './fit-sums.js';
 import { errorAfter, NormalEquations, type WeightChange } from './least-squares.js';
 
 const RIDGES = [1e-4, 1e-3, 1e-2, 1e-1, 1];

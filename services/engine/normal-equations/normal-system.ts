@@ -1,6 +1,6 @@
 /** The normal equations of one group of outputs, to be solved with any ridge: by the products of its inputs, or of its rows where they are fewer. */
-import type { FitSums } from '../../normal-equations/fit-sums.js';
-import { choleskyUpper, solveWithFactor } from '../../normal-equations/linear-algebra.js';
+import type { FitSums } from './fit-sums.js';
+import { choleskyUpper, solveWithFactor } from './linear-algebra.js';
 
 /** C [K, O] -> (X^T X / n + r I)^-1 C, with X centred where there is a bias. */
 export type Solver = (right: Float64Array) => Float64Array;
