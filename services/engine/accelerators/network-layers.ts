@@ -109,7 +109,7 @@ class LayerReader {
   private visit(node: Node): void {
     const read = node.inputs.filter((value): value is Value => value !== null && this.mapOf.has(value));
     if (read.length === 0) this.visitConstant(node);
-    else if (isView(node)) this.alias(node);
+    else if (isView(node) || isBoundOfInput(node, this.graph)) this.alias(node);
     else if (operatorTraits(node.domain, node.opType)?.category !== 'shape') this.takeIn(node, read);
   }
 
@@ -217,8 +217,16 @@ class LayerReader {
   }
 }
 
+/** Quantizers of 16-bit codes are operators of onnxruntime in older operator sets. */
 function isView({ domain, opType }: Node): boolean {
-  return domain === '' && views.has(opType);
+  return (domain === '' || (domain === 'com.microsoft' && /^(De)?[Qq]uantizeLinear$/.test(opType))) && views.has(opType);
+}
+
+/** Values of an input are bounded where they are quantized, before they are written. */
+function isBoundOfInput({ domain, opType, inputs: [input] }: Node, graph: Graph): boolean {
+  return (
+    domain === '' && opType === 'Clip' && input !== null && input !== undefined && graph.inputs.includes(input) && input.uses.length === 1
+  );
 }
 
 /** Sizes, axes and single numbers are none. An int32 is a weight (a bias) only behind a DequantizeLinear. */

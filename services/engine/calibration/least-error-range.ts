@@ -1,5 +1,6 @@
 /** The clip with the least quantization error: a direct search over both ends. */
-import type { BinnedMass } from './binned-mass.js';
+import type { ValueHistogram } from '../method.js';
+import { BinnedMass } from './binned-mass.js';
 import type { Range } from './range.js';
 
 /** Positions of each end that a round of the search compares. */
@@ -51,4 +52,9 @@ export function quantizationError(mass: BinnedMass, { low, high }: Range, levels
   if (!(step > 0)) return clipped;
   if (step < mass.width) return clipped + ((mass.massBelow(high) - mass.massBelow(low)) * step * step) / 12;
   return clipped + mass.roundingError(low, step, levels);
+}
+
+/** The same of values that were counted before, for any number of codes. */
+export function leastErrorRangeOf(histogram: ValueHistogram, levels: number): Range {
+  return leastErrorRange(new BinnedMass(histogram), levels);
 }

@@ -22,6 +22,8 @@ export interface ActivationQuantization {
   readonly scale: number;
   readonly zeroPoint: number;
   readonly dataType: CodeType;
+  /** Values outside are clipped before they are rounded, so that codes stay in a part of their type. Default: the ends of the type. */
+  readonly bounds?: { readonly low: number; readonly high: number };
   /** Report names of the nodes that read the rounded tensor; default: everything that reads it, the graph outputs too. */
   readonly readers?: readonly string[];
 }
@@ -36,12 +38,13 @@ export class FakeQuantSwitch {
   private readonly flag: Value;
   private readonly scale: Value;
   private readonly zeroPoint: Value;
+  private readonly bounds: readonly [low: Value, high: Value] | null;
 
   constructor(
     model: Model,
     private readonly dataType: CodeType,
     private readonly names: NameAuthority,
-    tensor: string,
+    { tensor, isBounded }: { readonly tensor: string; readonly isBounded: boolean },
   ) {
     const input = (suffix: string, type: 'bool' | 'float32' | CodeType): Value => {
       const value = new Value(names.valueName(`${tensor}_${suffix}`), { kind: 'tensor', dataType: type, shape: [] });
@@ -51,6 +54,7 @@ export class FakeQuantSwitch {
     this.flag = input('quantized', 'bool');
     this.scale = input('scale', 'float32');
     this.zeroPoint = input('zero_point', dataType);
+    this.bounds = isBounded ? [input('low', 'float32'), input('high', 'float32')] : null;
   }
 
   /**
@@ -79,12 +83,24 @@ export class FakeQuantSwitch {
     const parameters = [this.scale, this.zeroPoint];
     // The operators of com.microsoft take 16-bit codes, and models of any operator set.
     const domain = 'com.microsoft';
+    const inside = this.clipped(graph, from);
     graph.append(
-      new Node({ opType: 'QuantizeLinear', domain, name: codes.name, inputs: [from, ...parameters], outputs: [codes] }),
+      new Node({ opType: 'QuantizeLinear', domain, name: codes.name, inputs: [inside, ...parameters], outputs: [codes] }),
       new Node({ opType: 'DequantizeLinear', domain, name: rounded.name, inputs: [codes, ...parameters], outputs: [rounded] }),
     );
     graph.outputs.push(rounded);
     return graph;
+  }
+
+  /** Max and Min, which all operator sets know with computed bounds. */
+  private clipped(graph: Graph, from: Value): Value {
+    let inside = from;
+    for (const [at, bound] of (this.bounds ?? []).entries()) {
+      const output = new Value(this.names.valueName(`${from.name}_clipped`));
+      graph.append(new Node({ opType: at === 0 ? 'Max' : 'Min', name: output.name, inputs: [inside, bound], outputs: [output] }));
+      inside = output;
+    }
+    return inside;
   }
 
   private copying(from: Value): Graph {
@@ -97,16 +113,21 @@ export class FakeQuantSwitch {
 
   /** Feeds that leave the tensor as it is. */
   off(): [string, Tensor][] {
-    return this.feeds(OFF, 1, 0);
+    return this.feeds(OFF, { scale: 1, zeroPoint: 0 });
   }
 
   /** Feeds that round the tensor. */
-  on({ scale, zeroPoint }: { readonly scale: number; readonly zeroPoint: number }): [string, Tensor][] {
-    return this.feeds(ON, scale, zeroPoint);
+  on(parameters: Pick<ActivationQuantization, 'scale' | 'zeroPoint' | 'bounds'>): [string, Tensor][] {
+    return this.feeds(ON, parameters);
   }
 
-  private feeds(flag: Tensor, scale: number, zeroPoint: number): [string, Tensor][] {
+  private feeds(
+    flag: Tensor,
+    { scale, zeroPoint, bounds }: Pick<ActivationQuantization, 'scale' | 'zeroPoint' | 'bounds'>,
+  ): [string, Tensor][] {
+    const ends = [bounds?.low ?? Number.NEGATIVE_INFINITY, bounds?.high ?? Number.POSITIVE_INFINITY];
     return [
+      ...(this.bounds ?? []).map((bound, at): [string, Tensor] => [bound.name, float32Tensor([], [ends[at] ?? 0])]),
       [this.flag.name, flag],
       [this.scale.name, float32Tensor([], [scale])],
       [this.zeroPoint.name, tensorOf(this.dataType, [], zeroPointArrays[this.dataType].of(zeroPoint))],

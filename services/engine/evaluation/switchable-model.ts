@@ -118,6 +118,7 @@ class SwitchableGraph {
   /** Whole tensors first: a reader's own switch then rounds what everything reads. */
   private addSwitches(activations: readonly ActivationQuantization[], values: ReadonlyMap<string, Place>): void {
     const latest = new Map<string, Value>();
+    const bounded = new Set(activations.filter(({ bounds }) => bounds).map(switchKey));
     const ordered = [...activations].sort((a, b) => Number(a.readers !== undefined) - Number(b.readers !== undefined));
     for (const activation of ordered) {
       const { tensor, readers } = activation;
@@ -126,7 +127,7 @@ class SwitchableGraph {
       const place = values.get(tensor);
       if (!place) throw new RangeError(`openSwitchable: the model has no value "${tensor}"`);
       const chain = `${tensor} ${readers?.join() ?? ''}`;
-      const made = new FakeQuantSwitch(this.model, activation.dataType, this.names, tensor);
+      const made = new FakeQuantSwitch(this.model, activation.dataType, this.names, { tensor, isBounded: bounded.has(key) });
       const from = latest.get(chain) ?? latest.get(`${tensor} `) ?? place.value;
       latest.set(chain, made.insert(place.graph, from, readers));
       this.switches.set(key, made);

@@ -3,6 +3,7 @@ import { graphsWithin, type Model, type Node, type Value } from '../ir/index.js'
 import { reportName, WeightStore } from '../layers/weight-store.js';
 import type { NodeChange } from '../method.js';
 import { type ChannelWeights, channelWeights } from './channel-weights.js';
+import { isHomogeneous } from './homogeneous-operators.js';
 
 const BY = 'cross-layer-equalization';
 const FACTOR_MIN = 1e-2;
@@ -10,14 +11,6 @@ const FACTOR_MAX = 1e2;
 /** A sweep that moves no factor by more than this share is the last one. */
 const CHANGE_MIN = 1e-3;
 const SWEEPS_MAX = 100;
-
-/**
- * Operators with f(s x) = s f(x) for s > 0. A bound (Clip, HardSwish) or a curve (SiLU, GELU) is none of them. The data of PRelu
- * is its first input; its slopes do not change.
- */
-const homogeneous: ReadonlySet<string> = new Set(['Identity', 'Relu', 'LeakyRelu', 'PRelu']);
-/** Homogeneous, too, and apart for each channel of an image. */
-const poolings: ReadonlySet<string> = new Set(['MaxPool', 'AveragePool', 'GlobalAveragePool', 'GlobalMaxPool']);
 
 /**
  * Nagel et al. 2019 (Data-Free Quantization, arXiv 1906.04721), section 4.1; depthwise triples as in AIMET. Factors s_i per
@@ -166,15 +159,10 @@ function linkBehind(first: ChannelWeights, layers: ReadonlyMap<Node, ChannelWeig
     if (use?.index !== 0 || use.node.graph !== first.node.graph) return undefined;
     const second = layers.get(use.node);
     if (second) return isConnected(first, second) ? new Link(first, second) : undefined;
-    if (!isHomogeneous(use.node, first)) return undefined;
+    if (!isHomogeneous(use.node, first.channelAxis)) return undefined;
     value = use.node.outputs[0] ?? undefined;
   }
   return undefined;
-}
-
-function isHomogeneous({ domain, opType, outputs }: Node, { channelAxis }: ChannelWeights): boolean {
-  if (domain !== '' || outputs.length !== 1) return false;
-  return homogeneous.has(opType) || (channelAxis === 'second' && poolings.has(opType));
 }
 
 function isConnected(first: ChannelWeights, second: ChannelWeights): boolean {
