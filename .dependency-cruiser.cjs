@@ -165,6 +165,11 @@ module.exports = {
       'quantization/quantization-parameters\\.ts$',
       'runtime/observe-shapes\\.ts$',
     ),
+    layer(
+      'precision',
+      ...['calibration/', 'quantization/', 'accelerators/', 'map-codec/', ...aboveWeights],
+      'runtime/observe-shapes\\.ts$',
+    ),
     layer('emulation', 'ir/', 'onnx/', 'runtime/', 'quantization/'),
     layer('evaluation', 'ir/', 'layers/', sessionPort, methodType),
     layer('data', 'ir/', sessionPort, methodType),
@@ -172,7 +177,7 @@ module.exports = {
       'engine-core-is-pure',
       'the mathematics reads no files and opens no sockets',
       {
-        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|qat|distribution-aware|training|accelerators|map-codec|activation-compression)/',
+        path: '^services/engine/(ir|ops|passes|calibration|quantization|timing|layers|normal-equations|pruning|sparsity|low-rank|autodiff|qat|distribution-aware|training|accelerators|map-codec|activation-compression|precision)/',
         pathNot: '^services/engine/training/(checkpoint|sample-records)\\.ts$',
       },
       { dependencyTypes: ['core'], path: '^(node:)?(fs|net|http|https|dns|tls|child_process|worker_threads|process)(/|$)' },

@@ -1,6 +1,7 @@
 /** The recipe: what a caller asks for. The same JSON document in the CLI, in a job body and in a preset. */
 import Type, { type Static } from 'typebox';
 import { AcceleratorTarget } from './accelerator-profile.js';
+import { crossLayerScalingStep, precisionLoweringStep } from './embedded-steps.js';
 import { distributionAwareStep } from './forecasting-steps.js';
 import { distillStep, fineTuneStep, qatStep, trainStep } from './training-steps.js';
 
@@ -477,6 +478,8 @@ export const CompressionStep = Type.Union([
   qatStep,
   activationCompression,
   distributionAwareStep,
+  crossLayerScalingStep,
+  precisionLoweringStep,
 ]);
 export type CompressionStep = Static<typeof CompressionStep>;
 
@@ -638,6 +641,20 @@ export const methods = {
     needs: ['data'],
     schema: qatStep,
   },
+  'cross-layer-scaling': {
+    title: 'Cross-layer scaling',
+    description:
+      'Scales channels between layers, exactly, over Relu, PRelu, LeakyRelu, pooling, branches and sums, so that narrow codes lose less. The model computes the same.',
+    needs: ['data'],
+    schema: crossLayerScalingStep,
+  },
+  'precision-lowering': {
+    title: 'Precision lowering',
+    description:
+      'Chooses 2 to 16 bits for every map and weight, in order of the off-chip energy (or bytes) saved for what is lost, until the budget is spent, and fits each layer to its rounded inputs. For accelerators: a CPU gains nothing.',
+    needs: ['data'],
+    schema: precisionLoweringStep,
+  },
   'activation-compression': {
     title: 'Activation compression',
     description:
@@ -677,7 +694,10 @@ export const presets = {
   'fine-tune': { steps: [{ method: 'fine-tune' }] },
   distill: { steps: [{ method: 'distill', teacher: 'given' }] },
   qat: { steps: [{ method: 'qat' }] },
+  'cross-layer-scaling': { steps: [{ method: 'cross-layer-scaling' }] },
+  'precision-lowering': { steps: [{ method: 'precision-lowering' }] },
   'activation-compression': { steps: [{ method: 'activation-compression' }] },
+  embedded: { steps: [{ method: 'cross-layer-scaling' }, { method: 'precision-lowering' }, { method: 'activation-compression' }] },
   'distribution-aware': { steps: [{ method: 'distribution-aware', bits: 4 }] },
   'prune-distill': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }] },
   'prune-distill-int8': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }, { method: 'static-int8' }] },

@@ -51,6 +51,7 @@ const probes: Record<string, readonly [file: string, specifier: string]> = {
   'engine-layer:accelerators': ['services/engine/accelerators/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:map-codec': ['services/engine/map-codec/probe-layer.ts', '../ir/index.js'],
   'engine-layer:activation-compression': ['services/engine/activation-compression/probe-layer.ts', '../runtime/ort-session.js'],
+  'engine-layer:precision': ['services/engine/precision/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:low-rank': ['services/engine/low-rank/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:sparsity': ['services/engine/sparsity/probe-layer.ts', '../runtime/ort-session.js'],
   'engine-layer:pruning': ['services/engine/pruning/probe-layer.ts', '../runtime/ort-session.js'],

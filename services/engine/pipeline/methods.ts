@@ -6,6 +6,7 @@ import type { Model } from '../ir/index.js';
 import { lowRank } from '../low-rank/index.js';
 import type { MethodContext, MethodOutcome } from '../method.js';
 import { cleanUp } from '../passes/index.js';
+import { crossLayerScaling, precisionLowering } from '../precision/index.js';
 import { structuredPruning } from '../pruning/index.js';
 import { qat } from '../qat/index.js';
 import { dynamicInt8, float16, float16Storage, mixedPrecision, repairQdq, staticInt8, weightOnly } from '../quantization/index.js';
@@ -31,6 +32,8 @@ const methods: { readonly [Name in MethodName]: Application<Name> } = {
   distill: (model, { method: _, ...options }, context) => distill(model, options, context),
   'distribution-aware': (model, { method: _, ...options }, context) => distributionAware(model, options, context),
   qat: (model, { method: _, ...options }, context) => qat(model, options, context),
+  'cross-layer-scaling': (model, { method: _, ...options }, context) => crossLayerScaling(model, options, context),
+  'precision-lowering': (model, { method: _, ...options }, context) => precisionLowering(model, options, context),
   'activation-compression': (model, { method: _, ...options }, context) => activationCompression(model, options, context),
   'float16-storage': async (model, { method: _, ...options }, context) => ({ nodes: await float16Storage(model, options, context) }),
   float16: (model, { method: _, ...options }, context) => float16(model, options, context),

@@ -6,6 +6,7 @@ import { EngineError } from '../engine-errors.js';
 import type { ImageOptions } from '../evaluation/image-quality.js';
 import type { LowRankOptions } from '../low-rank/index.js';
 import type { Objective, Target } from '../method.js';
+import type { CrossLayerScalingOptions, PrecisionLoweringOptions } from '../precision/index.js';
 import type { StructuredPruningOptions } from '../pruning/index.js';
 import type { QatOptions } from '../qat/index.js';
 import type {
@@ -94,6 +95,14 @@ export interface DistributionAwareStep extends DistributionAwareOptions {
   readonly method: 'distribution-aware';
 }
 
+export interface CrossLayerScalingStep extends CrossLayerScalingOptions {
+  readonly method: 'cross-layer-scaling';
+}
+
+export interface PrecisionLoweringStep extends PrecisionLoweringOptions {
+  readonly method: 'precision-lowering';
+}
+
 export type CompressionStep =
   | CleanUpStep
   | LowRankStep
@@ -111,7 +120,9 @@ export type CompressionStep =
   | DistillStep
   | QatStep
   | ActivationCompressionStep
-  | DistributionAwareStep;
+  | DistributionAwareStep
+  | CrossLayerScalingStep
+  | PrecisionLoweringStep;
 export type MethodName = CompressionStep['method'];
 
 export type MetricName = 'top1' | 'top5' | 'mse' | 'mae' | 'psnr' | 'ssim' | 'mape' | 'smape' | 'mase';

@@ -4,6 +4,7 @@ import { expect, expectTypeOf, it } from 'vitest';
 import { AcceleratorProfile, acceleratorNames, CompressionRecipe, type CompressionStep } from '#contracts';
 import { type CompressionPlan, type AcceleratorProfile as EngineProfile, shippedProfiles } from '#engine';
 import type { ActivationCompressionOptions } from '../../../services/engine/activation-compression/index.js';
+import type { CrossLayerScalingOptions, PrecisionLoweringOptions } from '../../../services/engine/precision/index.js';
 
 const recipe = (target: unknown) => ({ steps: [{ method: 'clean-up' }], target });
 
@@ -28,4 +29,8 @@ it('is what the engine takes, and nothing that it takes is left out', () => {
   expectTypeOf<AcceleratorProfile>().toExtend<EngineProfile>();
   type Step = Extract<CompressionStep, { method: 'activation-compression' }>;
   expectTypeOf<keyof Omit<Step, 'method'>>().toEqualTypeOf<keyof ActivationCompressionOptions>();
+  type Scaling = Extract<CompressionStep, { method: 'cross-layer-scaling' }>;
+  expectTypeOf<keyof Omit<Scaling, 'method'>>().toEqualTypeOf<keyof CrossLayerScalingOptions>();
+  type Lowering = Extract<CompressionStep, { method: 'precision-lowering' }>;
+  expectTypeOf<keyof Omit<Lowering, 'method'>>().toEqualTypeOf<keyof PrecisionLoweringOptions>();
 });
