@@ -1,26 +1,30 @@
 /**
- * Embedded accelerators: coding of maps. JSON lines on standard output, each with the processor; tables and verdicts on standard error,
+ * Embedded accelerators: coding of maps, scaling between layers, widths of tensors. JSON lines on standard output, each with the processor; tables and verdicts on standard error,
  * and in tables.md of the folder.
  *
- * npm run bench -- embedded [--sections codec] [--folder DIR]
+ * npm run bench -- embedded [--sections codec,scaling,lowering] [--folder DIR]
  *
  * Models and pictures come from LATHE_DATA (default ../shared/data).
  */
 import { parseArgs } from 'node:util';
 import { codecSection } from './embedded/codec.js';
+import { loweringSection } from './embedded/lowering.js';
+import { scalingSection } from './embedded/scaling.js';
 import { report } from './embedded/tables.js';
 import { runSections } from './quantization/run-sections.js';
 import type { Workbench } from './quantization/workbench.js';
 
 const { values: options } = parseArgs({
   options: {
-    sections: { type: 'string', default: 'codec' },
+    sections: { type: 'string', default: 'codec,scaling,lowering' },
     folder: { type: 'string' },
   },
 });
 
 const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = {
   codec: codecSection,
+  scaling: scalingSection,
+  lowering: loweringSection,
 };
 
 await runSections({

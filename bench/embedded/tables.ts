@@ -19,6 +19,36 @@ function codecTable(lines: readonly Line[]): string {
   return rows.length === 0 ? '' : `### Maps coded without loss, bits per value on Set5\n\n${markdownTable(head, rows)}`;
 }
 
+function scalingTable(lines: readonly Line[]): string {
+  const rows = lines
+    .filter((line) => line.section === 'scaling' && line.failed === undefined)
+    .map((line) => [
+      text(line.subject),
+      line.activation_bits === undefined ? 'float' : `${text(line.activation_bits)} / ${text(line.weight_bits)}`,
+      line.scaling === true ? `yes, exponent ${text(line.exponent) || 'none'}` : '',
+      line.difference === null ? '' : digits(line.difference),
+      typeof line.psnr === 'number' ? line.psnr.toFixed(2) : '',
+    ]);
+  const head = ['Network', 'Bits of maps / weights', 'Scaled', 'Largest difference by scaling', 'PSNR, dB'];
+  return rows.length === 0 ? '' : `### Few bits on Set5, with and without scaling\n\n${markdownTable(head, rows)}`;
+}
+
+function loweringTable(lines: readonly Line[]): string {
+  const percent = (value: unknown): string => (typeof value === 'number' ? `-${(100 * value).toFixed(1)} %` : '');
+  const rows = lines
+    .filter((line) => line.section === 'lowering' && line.failed === undefined)
+    .map((line) => [
+      text(line.subject),
+      text(line.profile),
+      text(line.steps),
+      percent(line.saved),
+      typeof line.lost === 'number' ? line.lost.toFixed(3) : '',
+      digits(line.seconds),
+    ]);
+  const head = ['Network', 'Profile', 'Steps', 'Off-chip energy', 'dB lost on Set5', 'Seconds'];
+  return rows.length === 0 ? '' : `### Off-chip energy against 16 bits\n\n${markdownTable(head, rows)}`;
+}
+
 export function report(lines: readonly Line[], verdicts: readonly Verdict[]): string {
-  return [codecTable(lines), verdictTable(verdicts)].filter((each) => each !== '').join('\n\n');
+  return [codecTable(lines), scalingTable(lines), loweringTable(lines), verdictTable(verdicts)].filter((each) => each !== '').join('\n\n');
 }
