@@ -16,7 +16,7 @@ import { crossLayerScaling, precisionLowering } from '../../services/engine/prec
 import { observeShapes } from '../../services/engine/runtime/observe-shapes.js';
 import { dataFolder } from '../quantization/subjects.js';
 import { attempt, type Workbench } from '../quantization/workbench.js';
-import { benchContext, type Judged, judgedOn, judgingPairs, psnr, psnrJudge, sourceOf, testPairs } from './superres.js';
+import { benchContext, type Judged, judgedOn, judgingPairs, psnr, psnrJudge, sourceOf, testPairs } from './luma-pairs.js';
 import { type SuperResolutionModel, superResolutionModels } from './superres-models.js';
 import { energySaved, psnrLost } from './thresholds.js';
 

@@ -4,7 +4,7 @@ import { decodeModelFile } from '../../services/engine/onnx/index.js';
 import { crossLayerScaling, precisionLowering } from '../../services/engine/precision/index.js';
 import { dataFolder } from '../quantization/subjects.js';
 import { attempt, type Workbench } from '../quantization/workbench.js';
-import { benchContext, judgedOn, largestDifference, psnr, testPairs } from './superres.js';
+import { benchContext, judgedOn, largestDifference, psnr, testPairs } from './luma-pairs.js';
 import { type SuperResolutionModel, superResolutionModels } from './superres-models.js';
 import { equalOutputs, fewBitsPsnr, floatPsnr } from './thresholds.js';
 
