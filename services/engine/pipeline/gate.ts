@@ -33,6 +33,8 @@ export interface Measured {
   readonly fidelity: FidelityResult;
   /** Of the methods, in order. */
   readonly budgets?: readonly BudgetOutcome[];
+  /** Multiply-accumulates of the artifact as a fraction of those of the source, both counted on the files. */
+  readonly keptMacs?: number | null;
 }
 
 function atLeast(check: GateCheck['check'], limit: number | undefined, actual: number | null): GateCheck[] {
@@ -67,13 +69,16 @@ export function checkGate(gate: QualityGate | undefined, measured: Measured): Ga
     ...atLeast('min_speedup', gate?.min_speedup, measured.speedup),
     ...atLeast('min_size_ratio', gate?.min_size_ratio, measured.sizeRatio),
     ...atLeast('min_sqnr_db', gate?.min_sqnr_db, measured.fidelity.sqnr_db),
-    ...(measured.budgets ?? []).map(({ figure, asked, reached, accepted }) => ({
-      check: `budget_${figure}` as const,
-      limit: asked,
-      actual: reached,
-      passed: accepted,
-    })),
+    ...(measured.budgets ?? []).map((budget) => checkBudget(budget, measured.keptMacs ?? null)),
     { check: 'finite_outputs', limit: 0, actual: measured.fidelity.non_finite, passed: measured.fidelity.non_finite === 0 },
   ];
   return { passed: checks.every((check) => check.passed), checks };
+}
+
+/** What the steps before removed, such as a clean-up, counts towards the budget of the file that was given. */
+function checkBudget({ figure, asked, reached, accepted }: BudgetOutcome, keptMacs: number | null): GateCheck {
+  const check = `budget_${figure}` as const;
+  const isKept = figure === 'macs' && keptMacs !== null && keptMacs <= asked;
+  if (accepted || !isKept) return { check, limit: asked, actual: reached, passed: accepted };
+  return { check, limit: asked, actual: keptMacs, passed: true };
 }

@@ -146,6 +146,7 @@ export function buildReport(parts: ReportParts): CompressionReport {
     sizeRatio,
     fidelity: reference.fidelity,
     budgets: parts.outcomes.flatMap(({ budgets }) => budgets ?? []),
+    keptMacs: measurements.sourceMacs && measurements.artifactMacs ? measurements.artifactMacs / measurements.sourceMacs : null,
   });
   return {
     schema_version: reportSchemaVersion,

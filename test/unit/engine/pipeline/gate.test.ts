@@ -69,6 +69,15 @@ describe('checkGate', () => {
     expect(checkGate(undefined, measured({ budgets: [{ ...missed, accepted: true }] })).passed).toBe(true);
   });
 
+  test('multiply-accumulates that a clean-up took before the method count towards the budget of the file, other figures do not', () => {
+    const missed = { asked: 0.5, reached: 0.55, accepted: false } as const;
+    const of = (figure: 'macs' | 'bytes', keptMacs: number) =>
+      checkGate(undefined, measured({ budgets: [{ ...missed, figure }], keptMacs }));
+    expect(of('macs', 0.46)).toMatchObject({ passed: true, checks: [{ actual: 0.46 }, {}] });
+    expect(of('macs', 0.51)).toMatchObject({ passed: false, checks: [{ actual: 0.55 }, {}] });
+    expect(of('bytes', 0.46).passed).toBe(false);
+  });
+
   test('an artifact that makes NaN where the source does not fails without any bound', () => {
     expect(checkGate(undefined, measured({ fidelity: { ...fidelity, non_finite: 1 } })).passed).toBe(false);
   });
