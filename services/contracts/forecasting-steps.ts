@@ -79,7 +79,7 @@ export const distributionAwareStep = Type.Object(
         {
           ...strict,
           description:
-            'Weights, biases and steps trained after the model of the job as it came in, with every tensor rounded as in the artifact; no labels. Kept where samples that were held back say that it helps. Loops are written out for it: recurrent layers of some hundred steps.',
+            'Weights, biases and steps trained after the model of the job as it came in, with every tensor rounded as in the artifact; no labels. Kept where it brings the outputs nearer. Loops are written out for it: for windows of some hundred steps.',
         },
       ),
     ),

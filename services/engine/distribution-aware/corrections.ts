@@ -70,7 +70,9 @@ function biasesOf({ recurrents, values, biases }: QuantizationPlan): { point: Po
 
 /** Every head fitted to the float outputs and rounded again; what was rounded away on average goes into its bias. */
 export async function refitHeads(start: Settings, model: Model, { plan, simulated, runs, context }: Correction): Promise<Settings> {
-  const heads = plan.heads.filter((head) => headBias(head) !== null && head.dense.integerObstacle === null);
+  const heads = plan.heads.filter(
+    (head) => headBias(head) !== null && head.dense.integerObstacle === null && head.dense.weight.value.consumers.length === 1,
+  );
   if (heads.length === 0) return start;
   const fits = new Map(heads.map((head) => [head, new HeadFit(head.dense.depth, head.dense.channels)]));
   const targets = floatHeads(model, heads, runs, context);

@@ -22,14 +22,14 @@ export interface KernelRequest {
   readonly context: MethodContext;
 }
 
-/** null where the codes stay: below 8 bits, where it is not wished, and where the loop over them is not slower. */
+/** null where the codes stay: below 8 bits, where it is not wished or nothing can be timed, and where the loop is not slower. */
 export async function fasterKernels({ float, codes, settings, wish, context }: KernelRequest): Promise<KernelChoice | null> {
   const widths = [...settings.bits.values()];
   if (wish === 'never' || widths.some((bits) => bits < 8)) return null;
+  if (wish === 'measure' && (context.objective === 'size' || !runsOnTarget(context))) return null;
   const model = cloneModel(float);
   const nodes = await dynamicInt8(model, {}, context);
   if (wish === 'always') return { model, nodes, reason: 'the integer kernels of the runtime, as the recipe asks' };
-  if (!runsOnTarget(context)) return null;
   const timing = await timeModels(codes, model, context);
   if (!timing || timing.after >= timing.before) return null;
   const times = `${timing.before.toPrecision(3)} ms as a loop over codes, ${timing.after.toPrecision(3)} ms with the integer kernels of the runtime`;

@@ -1,5 +1,5 @@
 /** How a point is written into a graph: observed as it is, rounded by numbers that are fed, or as the codes of the artifact. */
-import { float32Tensor, type GraphWriter, type Tensor, tensorOf, Value } from '../ir/index.js';
+import { float32Tensor, type GraphWriter, type Tensor, tensorOf, type Value } from '../ir/index.js';
 import type { Point } from './quantization-plan.js';
 
 /** Real numbers that the lowest and the highest code stand near, by channel. */
@@ -93,13 +93,13 @@ export class ArithmeticForm implements PointForm {
 
 /** Rounding by graph inputs, so that one session serves every range and every width. */
 export function fedForm(main: GraphWriter): ArithmeticForm {
-  return new ArithmeticForm(main, (point) => {
+  return new ArithmeticForm(main, ({ id, channels }) => {
     const input = (suffix: string, shape: readonly number[]): Value => {
-      const value = new Value(`${point.id} ${suffix}`, { kind: 'tensor', dataType: 'float32', shape });
+      const value = main.value(`${id} ${suffix}`, { kind: 'tensor', dataType: 'float32', shape });
       main.model.graph.inputs.push(value);
       return value;
     };
-    return { scale: input('scale', [point.channels]), zeroPoint: input('zero point', [point.channels]), top: input('top', []) };
+    return { scale: input('scale', [channels]), zeroPoint: input('zero point', [channels]), top: input('top', []) };
   });
 }
 

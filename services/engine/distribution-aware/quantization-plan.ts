@@ -101,6 +101,7 @@ class Planning {
   private readonly weights = new Map<Constant, PlannedWeight>();
   private readonly left: { node: Node; reason: string }[] = [];
   private readonly biases = new Map<string, string>();
+  private readonly ids = new Set<string>();
   /** Values that carry rounded numbers. */
   private readonly rounded = new Set<Value>();
 
@@ -145,7 +146,7 @@ class Planning {
     for (const constant of [layer.weight, layer.recurrence]) this.planWeight(constant, channelLayout(node, constant.tensor.dims));
     for (const output of node.outputs) if (output) this.rounded.add(output);
     const point = (label: string, role: Point['role'], channels: number, at: number): Point => ({
-      id: `${name} ${label}${directions === 2 ? ` ${at}` : ''}`,
+      id: this.id(`${name} ${label}${directions === 2 ? ` ${at}` : ''}`),
       role,
       channels: this.perChannel ? channels : 1,
     });
@@ -153,7 +154,7 @@ class Planning {
     return {
       at: this.places.get(node) ?? 0,
       layer,
-      input: { id: `${name} input`, role: 'input', channels: this.perChannel ? layer.inputs : 1 },
+      input: { id: this.id(`${name} input`), role: 'input', channels: this.perChannel ? layer.inputs : 1 },
       directions: layer.backwards.map((_, at): DirectionPoints => {
         const shown = point('hidden', 'hidden', hidden, at);
         if (kind === 'GRU') {
@@ -189,7 +190,7 @@ class Planning {
     if (!this.carriesRounded(activation)) {
       const reading = { at: this.places.get(node) ?? 0, input: 0 };
       const point = {
-        id: `${reportName(node)} input`,
+        id: this.id(`${reportName(node)} input`),
         role: 'activations',
         channels: layer.integerObstacle ? 1 : this.width(depth),
       } as const;
@@ -197,10 +198,11 @@ class Planning {
     }
     const output = outputOf(layer);
     if (isHead || this.store.isGraphOutput(output)) return;
-    const id = `${reportName(node)} output`;
+    const id = this.id(`${reportName(node)} output`);
     this.add(output, { id, role: 'projections', channels: this.width(channels) });
     const bias = layer.bias?.vector;
-    if (bias && elementCount(bias.tensor.dims) === channels && bias.value.consumers.length === 1) this.biases.set(id, bias.value.name);
+    const isOwn = bias && layer.bias?.factor === 1 && bias.value.consumers.length === 1;
+    if (isOwn && elementCount(bias.tensor.dims) === channels) this.biases.set(id, bias.value.name);
   }
 
   /** A product of two activations: what attention makes of its values; its scores are rounded in front of Softmax. */
@@ -210,7 +212,11 @@ class Planning {
     if (!left || !right || !output || this.store.constant(left) || this.store.constant(right)) return;
     if (this.isExcluded(reportName(node)) || reachesSoftmax(output) || this.store.isGraphOutput(output)) return;
     const channels = this.lastSize(right);
-    this.add(output, { id: `${reportName(node)} output`, role: 'context', channels: channels === null ? 1 : this.width(channels) });
+    this.add(output, {
+      id: this.id(`${reportName(node)} output`),
+      role: 'context',
+      channels: channels === null ? 1 : this.width(channels),
+    });
   }
 
   private softmax(node: Node): void {
@@ -218,9 +224,9 @@ class Planning {
     const [output] = node.outputs;
     if (!input || !output || this.isExcluded(reportName(node)) || !reachesProduct(output)) return;
     const reading = { at: this.places.get(node) ?? 0, input: 0 };
-    this.values.push({ point: { id: `${reportName(node)} scores`, role: 'scores', channels: 1 }, value: input.name, reading });
+    this.values.push({ point: { id: this.id(`${reportName(node)} scores`), role: 'scores', channels: 1 }, value: input.name, reading });
     if (!this.store.isGraphOutput(output))
-      this.add(output, { id: `${reportName(node)} probabilities`, role: 'probabilities', channels: 1 });
+      this.add(output, { id: this.id(`${reportName(node)} probabilities`), role: 'probabilities', channels: 1 });
   }
 
   private planWeight(constant: Constant, layout: ChannelLayout): void {
@@ -231,6 +237,14 @@ class Planning {
   private add(value: Value, point: Point): void {
     this.values.push({ point, value: value.name });
     this.rounded.add(value);
+  }
+
+  /** Files may give several nodes one name. */
+  private id(stem: string): string {
+    let id = stem;
+    for (let count = 2; this.ids.has(id); count += 1) id = `${stem} ${count}`;
+    this.ids.add(id);
+    return id;
   }
 
   private width(channels: number): number {

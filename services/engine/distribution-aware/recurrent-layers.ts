@@ -34,6 +34,7 @@ export function recurrentLayer(node: Node, store: WeightStore): RecurrentLayer |
   if (reason) return { reason };
   const [weight, recurrence, bias] = [1, 2, 3].map((at) => store.constant(node.inputs[at]));
   if (!weight || !recurrence || (node.inputs[3] && !bias)) return { reason: 'its weights are not constant' };
+  if (bias && bias.value.consumers.length > 1) return { reason: 'its bias is shared with another node' };
   for (const { tensor, value } of [weight, recurrence, ...(bias ? [bias] : [])]) {
     if (tensor.dataType !== 'float32') return { reason: `its weight "${value.name}" is ${tensor.dataType}, not float32` };
     if (!allFinite(float32Values(tensor))) return { reason: `its weight "${value.name}" holds values that are not finite numbers` };

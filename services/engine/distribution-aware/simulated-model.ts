@@ -8,7 +8,7 @@ import {
   type Model,
   NameAuthority,
   type Tensor,
-  Value,
+  type Value,
 } from '../ir/index.js';
 import { channelCount, channelDepth, fromRows, toRows } from '../layers/channel-layout.js';
 import { WeightStore } from '../layers/weight-store.js';
@@ -114,7 +114,8 @@ export class SimulatedModel {
       const found = constants.get(name);
       if (!found) return null;
       const { value, tensor } = found;
-      const input = new Value(`${name} fed`, { kind: 'tensor', dataType: 'float32', shape: tensor.dims });
+      const input = store.newValue(`${name} fed`);
+      input.type = { kind: 'tensor', dataType: 'float32', shape: tensor.dims };
       model.graph.inputs.push(input);
       for (const { node, index } of value.uses) node.setInput(index, input);
       store.dropIfUnread(found);
@@ -204,10 +205,10 @@ function widened({ constant, layout }: PlannedWeight, { codes, scales }: Rounded
   return float32Tensor(constant.tensor.dims, fromRows(rows, layout, Float32Array));
 }
 
-/** Of several outputs one after the other; the rows that only fill a batch are left out. */
+/** Of several outputs one after the other; the rows that only fill a batch are left out. A run of one sample is that sample. */
 export function sampleRows(outputs: ReadonlyMap<string, Tensor>, { rows, sampleCount }: SampleRun): Float32Array {
-  const floats = [...outputs.values()].filter(({ dataType, dims }) => dataType === 'float32' && dims[0] === rows);
-  const widths = floats.map(({ dims }) => elementCount(dims.slice(1)));
+  const floats = [...outputs.values()].filter(({ dataType, dims }) => dataType === 'float32' && (rows === 1 || dims[0] === rows));
+  const widths = floats.map(({ dims }) => elementCount(dims) / rows);
   const each = widths.reduce((sum, width) => sum + width, 0);
   const values = new Float32Array(sampleCount * each);
   let start = 0;
