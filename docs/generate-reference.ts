@@ -1,7 +1,8 @@
-/** `npm run docs`: writes the pages of docs/reference that are tables in the code: settings, problems, methods. */
+/** `npm run docs`: writes the pages of docs/reference that are tables in the code: settings, problems, methods, accelerators. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorTable, methods, presets, queueCatalog, webhookEventTypes } from '#contracts';
+import { shippedProfiles } from '#engine';
 import { describeConfig } from '#platform/config';
 
 const folder = join(import.meta.dirname, 'reference');
@@ -90,6 +91,32 @@ function methodsPage(): string {
   );
 }
 
+function acceleratorsPage(): string {
+  const sections = shippedProfiles.map(({ name, title, source, buffers, words, dataflow, picojoules }) => {
+    const range = (widths: readonly number[]): string => (widths.length > 4 ? `${widths[0]} to ${widths.at(-1)}` : widths.join(', '));
+    const rows = [
+      ['bytes on the chip for weights', buffers.weight_bytes.toLocaleString('en-US')],
+      ['bytes on the chip for maps', buffers.map_bytes.toLocaleString('en-US')],
+      ['bits of a word of weights', range(words.weights)],
+      ['bits of a word of maps', range(words.maps)],
+      ['dataflow', `${dataflow.kind}${'keeps_maps' in dataflow && dataflow.keeps_maps ? ', maps stay where they fit' : ''}`],
+      ['pJ per byte of memory', String(picojoules.dram_byte)],
+      ['pJ per byte of buffers', String(picojoules.sram_byte)],
+      ...picojoules.multiply
+        .filter(({ bits }) => [2, 4, 8, 16].includes(bits))
+        .map((entry) => [`pJ per multiplication, ${entry.bits} bit`, String(Number(entry.picojoules.toPrecision(3)))]),
+    ];
+    return [`## ${code(name)}: ${title}`, source, table(['Figure', 'Value'], rows)].join('\n\n');
+  });
+  return [
+    '# Accelerators',
+    generated,
+    'The profiles that come with Lathe, for `"target": {"accelerator": NAME}` in a recipe and `lathe inspect MODEL --target NAME`. [How they are used](../guides/embedded.md).',
+    ...sections,
+    '',
+  ].join('\n\n');
+}
+
 function eventsPage(): string {
   return [
     '# Events and queues',
@@ -105,3 +132,4 @@ await writeFile(join(folder, 'configuration.md'), configurationPage());
 await writeFile(join(folder, 'problems.md'), problemsPage());
 await writeFile(join(folder, 'methods.md'), methodsPage());
 await writeFile(join(folder, 'events.md'), eventsPage());
+await writeFile(join(folder, 'accelerators.md'), acceleratorsPage());
