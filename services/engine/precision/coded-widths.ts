@@ -1,4 +1,5 @@
 /** What maps cost in each width when they are coded without loss on their way: measured with the coder itself. */
+import { coderTile } from '../accelerators/index.js';
 import { cloneModel, float32Values, type Model } from '../ir/index.js';
 import { encodeMap, layoutOfMap } from '../map-codec/index.js';
 import type { MethodContext, RunSource } from '../method.js';
@@ -30,6 +31,7 @@ export interface CodedWidthsRequest {
 export async function codedBits({ model, tensors, network, widths, samples, context }: CodedWidthsRequest): Promise<CodedBits> {
   const coded = widths.filter((width) => width <= CODED_WIDTH_MAX);
   const widest = Math.max(...coded);
+  const tile = coderTile(context.accelerator);
   const sums = new Map<string, { bits: number; values: number }>();
   const session = await context.runtime.open(showing(model, tensors.maps));
   try {
@@ -45,7 +47,7 @@ export async function codedBits({ model, tensors, network, widths, samples, cont
         for (const width of coded) {
           const codes = network.codes(map, width);
           const integers = Int32Array.from(values, (value) => quantizeValue(value, codes, { min: 0, max: codes.levels - 1 }));
-          const bytes = encodeMap(integers, layoutOfMap(dims, { bits: bitsOf(codes), zero: codes.zeroPoint })).byteLength;
+          const bytes = encodeMap(integers, layoutOfMap(dims, { bits: bitsOf(codes), zero: codes.zeroPoint }, tile)).byteLength;
           const sum = sums.get(`${width} ${map.name}`) ?? { bits: 0, values: 0 };
           sums.set(`${width} ${map.name}`, { bits: sum.bits + 8 * bytes, values: sum.values + values.length });
         }
