@@ -39,6 +39,11 @@ const recipe = async (name: string, document: object): Promise<string> => {
   return path;
 };
 
+it('lathe --version tells the version of the package', async () => {
+  const { version } = JSON.parse(await readFile(join(repositoryRoot, 'package.json'), 'utf8')) as { version: string };
+  expect(await lathe('--version')).toEqual({ code: 0, stdout: `lathe ${version}\n`, stderr: '' });
+});
+
 describe('lathe compress', () => {
   it('writes model and report, and with --json prints the report and nothing else', async () => {
     const out = join(folder, 'out');
