@@ -1,5 +1,5 @@
 /** The artifact: weights as packed codes that are widened when the model loads, activations through codes in bytes. */
-import { float32Tensor, GraphWriter, type Model, NameAuthority } from '../ir/index.js';
+import { float32Tensor, GraphWriter, type Model, NameAuthority, type Node, type Value } from '../ir/index.js';
 import { fromRows } from '../layers/channel-layout.js';
 import { WeightStore } from '../layers/weight-store.js';
 import { StoredWeights } from '../quantization/weight-storage/index.js';
@@ -12,7 +12,13 @@ import { pointCodes, type Settings } from './simulated-model.js';
 export function emitQuantized(model: Model, plan: QuantizationPlan, settings: Settings): void {
   const names = new NameAuthority(model);
   const write = new GraphWriter(model, names, model.graph, 'q');
+  const before = new Set(model.graph.nodes);
   rewriteGraph(plan, { model, names, write, form: new CodeForm(write, ({ id }) => pointCodes(settings, id)) });
+  shortenNames(
+    model,
+    model.graph.nodes.filter((node) => !before.has(node)),
+    names,
+  );
   const store = new WeightStore(model);
   const constants = new Map(store.all().map((constant) => [constant.value.name, constant]));
   for (const [name, values] of settings.biases) {
@@ -33,4 +39,20 @@ export function emitQuantized(model: Model, plan: QuantizationPlan, settings: Se
 /** 3 and 4 bits are packed; 5 to 7 lie in bytes. */
 function containerOf(bits: number): 3 | 4 | 8 {
   return bits === 3 || bits === 4 ? bits : 8;
+}
+
+/** Beside weights of few bits, long names are a tenth of the file. */
+function shortenNames({ graph }: Model, nodes: readonly Node[], names: NameAuthority): void {
+  const shorten = (value: Value | null): void => {
+    if (value && !graph.isOutput(value)) value.name = names.valueName('q');
+  };
+  const shortenNode = (node: Node): void => {
+    node.name = '';
+    for (const output of node.outputs) shorten(output);
+    for (const { inputs, nodes: inner } of node.subgraphs) {
+      for (const input of inputs) shorten(input);
+      for (const each of inner) shortenNode(each);
+    }
+  };
+  for (const node of nodes) shortenNode(node);
 }
