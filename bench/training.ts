@@ -2,7 +2,7 @@
  * Training: gradients of whole models and speed against PyTorch, and what is learned on Fashion-MNIST. JSON lines on standard output, each with the processor; tables and verdicts on
  * standard error, and in tables.md of the folder.
  *
- * npm run bench -- training [--sections gradients,speed,scratch,distillation,recovery,low-bit,forecasting] [--only magika/model.onnx,untrained/vit.onnx] [--folder DIR]
+ * npm run bench -- training [--sections gradients,speed,scratch,distillation,recovery,recovery-others,low-bit,forecasting,super-resolution] [--only magika/model.onnx,untrained/vit.onnx] [--folder DIR]
  * [--reference PYTHON]
  *
  * Models come from LATHE_DATA (default ../shared/data). PYTHON is the interpreter of a virtual environment with torch, onnx and numpy:
@@ -10,17 +10,22 @@
  */
 import { parseArgs } from 'node:util';
 import { runSections } from './quantization/run-sections.js';
+import { subjects } from './quantization/subjects.js';
 import type { Workbench } from './quantization/workbench.js';
 import { forecastingSection } from './training/forecasting.js';
 import { gradientsSection } from './training/gradients.js';
-import { distillationSection, lowBitSection, recoverySection, scratchSection } from './training/learning.js';
+import { distillationSection, lowBitSection, recoveryOfOthersSection, recoverySection, scratchSection } from './training/learning.js';
 import { speedSection } from './training/speed.js';
+import { superResolutionSection } from './training/super-resolution.js';
 import { report } from './training/tables.js';
 
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string' },
-    sections: { type: 'string', default: 'gradients,speed,scratch,distillation,recovery,low-bit,forecasting' },
+    sections: {
+      type: 'string',
+      default: 'gradients,speed,scratch,distillation,recovery,recovery-others,low-bit,forecasting,super-resolution',
+    },
     folder: { type: 'string' },
     reference: { type: 'string' },
   },
@@ -32,14 +37,16 @@ const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = 
   scratch: scratchSection,
   distillation: distillationSection,
   recovery: recoverySection,
+  'recovery-others': recoveryOfOthersSection,
   'low-bit': lowBitSection,
   forecasting: forecastingSection,
+  'super-resolution': superResolutionSection,
 };
 
 await runSections({
   sections,
   wanted: options.sections,
-  subjects: [],
+  subjects,
   only: undefined,
   folder: options.folder,
   options: () => ({ recipe: 'train' }),

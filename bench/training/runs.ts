@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CompressionPlan, type CompressionReport, compress } from '../../services/engine/index.js';
 import { float32Array, int64Array, writeNpz } from '../../test/support/write-npz.js';
-import { dataFolder, resnet8 } from '../quantization/subjects.js';
+import { dataFolder, resnet8, type Samples, type Subject } from '../quantization/subjects.js';
 import { THREADS, type Workbench } from '../quantization/workbench.js';
 
 export interface LearningTask {
@@ -69,6 +69,20 @@ export async function fashionFiles(bench: Workbench): Promise<FashionFiles> {
   if (!existsSync(files.unlabelled)) await writeNpz(files.unlabelled, { input: array(train) });
   if (!existsSync(files.few)) await writeNpz(files.few, { input: array(train, 1000) });
   if (!existsSync(files.test)) await writeNpz(files.test, { input: array(test), labels: labels(test.labels) });
+  return files;
+}
+
+/** All training images of a subject without labels (20,000 at most), and its labelled test images. */
+export async function subjectFiles(bench: Workbench, subject: Subject): Promise<{ readonly unlabelled: string; readonly test: string }> {
+  const folder = join(bench.folder, 'samples');
+  mkdirSync(folder, { recursive: true });
+  const files = { unlabelled: join(folder, `${subject.name}.all.npz`), test: join(folder, `${subject.name}.test.npz`) };
+  const array = ({ count, dims, values }: Samples) => float32Array([count, ...dims], values);
+  const present = subject.name === 'resnet2b' ? 2_000 : 20_000;
+  if (!existsSync(files.unlabelled)) await writeNpz(files.unlabelled, { [subject.input]: array(subject.calibration(present)) });
+  const test = subject.test();
+  if (!existsSync(files.test))
+    await writeNpz(files.test, { [subject.input]: array(test), labels: int64Array([test.count], Array.from(test.labels ?? [])) });
   return files;
 }
 

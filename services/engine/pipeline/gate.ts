@@ -41,14 +41,25 @@ function atLeast(check: GateCheck['check'], limit: number | undefined, actual: n
   return limit === undefined ? [] : [{ check, limit, actual, passed: actual !== null && actual >= limit }];
 }
 
-const smallerIsBetter: ReadonlySet<MetricName> = new Set(['mse', 'mae']);
+/** Larger is better for accuracies and likenesses, smaller for errors. */
+const better: { readonly [Name in MetricName]: 'larger' | 'smaller' } = {
+  top1: 'larger',
+  top5: 'larger',
+  psnr: 'larger',
+  ssim: 'larger',
+  mse: 'smaller',
+  mae: 'smaller',
+  mape: 'smaller',
+  smape: 'smaller',
+  mase: 'smaller',
+};
 
-/** null when one side does not have the metric. Larger is better for accuracies and likenesses, smaller for errors: drop = source - artifact, or artifact - source. */
+/** Source - artifact, or artifact - source for errors: positive is worse. null when one side does not have the metric. */
 export function metricDrop(metric: MetricName, source: Metrics | null, artifact: Metrics | null): number | null {
   const before = source?.[metric];
   const after = artifact?.[metric];
   if (before === undefined || after === undefined) return null;
-  return smallerIsBetter.has(metric) ? after - before : before - after;
+  return better[metric] === 'smaller' ? after - before : before - after;
 }
 
 /** Differences of shares carry rounding in the last digit; a drop of exactly the limit passes. */

@@ -52,6 +52,16 @@ describe('checkGate', () => {
     expect(checkGate({ metric: 'psnr', max_metric_drop: 0.2 }, measured(pictures)).passed).toBe(true);
   });
 
+  test.each(['mse', 'mae', 'mape', 'smape', 'mase'] as const)('of the error %s more is worse', (metric) => {
+    const [low, high] = [
+      { [metric]: 1, samples: 5 },
+      { [metric]: 1.5, samples: 5 },
+    ];
+    const gate = { max_metric_drop: 0.1, metric };
+    expect(checkGate(gate, measured({ sourceMetrics: low, artifactMetrics: high })).passed).toBe(false);
+    expect(checkGate(gate, measured({ sourceMetrics: high, artifactMetrics: low })).passed).toBe(true);
+  });
+
   test('a bound on something that was not measured fails', () => {
     const nothing = measured({ sourceMetrics: null, artifactMetrics: null, speedup: null, fidelity: { ...fidelity, sqnr_db: null } });
     for (const gate of [{ max_metric_drop: 1 }, { min_speedup: 0.1 }, { min_sqnr_db: 1 }]) {
