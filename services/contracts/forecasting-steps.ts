@@ -1,5 +1,6 @@
 /** The step of a recipe that quantizes forecasters: `distribution-aware`. */
 import Type from 'typebox';
+import { losses } from './training-steps.js';
 
 const strict = { additionalProperties: false } as const;
 
@@ -74,12 +75,13 @@ export const distributionAwareStep = Type.Object(
           batch_size: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_536, description: 'Samples per step. Default 64.' })),
           learning_rate: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'Default 0.0005.' })),
           seed: Type.Optional(Type.Integer({ minimum: 0, description: 'Of the order of the samples. Default 0.' })),
+          losses,
           clip_norm: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'Largest norm of a gradient.' })),
         },
         {
           ...strict,
           description:
-            'Weights, biases and steps trained after the model of the job as it came in, with every tensor rounded as in the artifact; no labels. Kept where it brings the outputs nearer. Loops are written out for it: for windows of some hundred steps.',
+            'Weights, biases and steps trained after the model of the job as it came in, with every tensor rounded as in the artifact. Without `losses` no labels are read, and it is kept where it brings the outputs nearer. Loops are written out for it: for windows of some hundred steps.',
         },
       ),
     ),

@@ -190,7 +190,7 @@ const options = {
   task: Type.Optional(Type.Enum(['classification', 'regression'], { description: 'What outputs mean, where labels do not tell.' })),
 };
 
-const losses = Type.Optional(Type.Array(Type.Union([...labelLosses, ...teacherLosses]), lossCount));
+export const losses = Type.Optional(Type.Array(Type.Union([...labelLosses, ...teacherLosses]), lossCount));
 
 export const trainStep = Type.Object(
   { method: Type.Literal('train'), ...options, losses: Type.Optional(Type.Array(Type.Union([...labelLosses]), lossCount)) },

@@ -53,7 +53,9 @@ export async function chooseSettings(model: Model, plan: QuantizationPlan, choic
     const corrected = await correctedSettings(ranged, study, judge);
     if (!options.training) return corrected;
     const request = { plan, observation, options: options.training, context: partOf(context, 0.82, 1) };
-    return await nearer(judge, corrected, await trainedSettings(corrected, model, request));
+    const trained = await trainedSettings(corrected, model, request);
+    // What was trained against labels may well leave the float model behind.
+    return options.training.losses ? trained : await nearer(judge, corrected, trained);
   } finally {
     await simulated.close();
   }

@@ -21,7 +21,7 @@ export type Bits = 3 | 4 | 5 | 6 | 7 | 8;
 export type RangeChoice = 'extremes' | 'least-error' | 'searched';
 
 /** Training of everything that is rounded, after the model as it came in. */
-export type RoundingTraining = Pick<TrainingOptions, 'epochs' | 'batch_size' | 'learning_rate' | 'seed' | 'clip_norm'>;
+export type RoundingTraining = Pick<TrainingOptions, 'epochs' | 'batch_size' | 'learning_rate' | 'seed' | 'clip_norm' | 'losses'>;
 
 export interface DistributionAwareOptions {
   readonly bits?: Bits;

@@ -19,7 +19,7 @@ describe('distribution-aware', () => {
     const step = {
       ...{ method: 'distribution-aware', bits: 4, tensor_bits: { cell: 8, weights: 5 }, allocation: 'sensitivity', distance: 'kl' },
       ...{ per_channel: true, ranges: 'searched', correct_biases: true, refit_head: false, integer_kernels: 'measure' },
-      training: { epochs: 2, batch_size: 32, learning_rate: 0.001, seed: 1, clip_norm: 1 },
+      training: { epochs: 2, batch_size: 32, learning_rate: 0.001, seed: 1, clip_norm: 1, losses: [{ kind: 'huber' }] },
       ...{ samples: 256, exclude: ['head*'] },
     };
     expect([...Value.Errors(methods['distribution-aware'].schema, step)]).toEqual([]);
