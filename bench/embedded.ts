@@ -1,8 +1,8 @@
 /**
- * Embedded accelerators: coding of maps, scaling between layers, widths of tensors. JSON lines on standard output, each with the processor; tables and verdicts on standard error,
- * and in tables.md of the folder.
+ * Embedded accelerators: coding of maps, scaling between layers, widths of tensors. JSON lines on standard output, each with the
+ * processor; tables and verdicts on standard error, and in tables.md of the folder.
  *
- * npm run bench -- embedded [--sections codec,scaling,lowering] [--folder DIR]
+ * npm run bench -- embedded [--sections codec,scaling,lowering] [--only espcn_x3,fsrcnn_x3,pytorch_super_resolution] [--folder DIR]
  *
  * Models and pictures come from LATHE_DATA (default ../shared/data).
  */
@@ -17,14 +17,15 @@ import type { Workbench } from './quantization/workbench.js';
 const { values: options } = parseArgs({
   options: {
     sections: { type: 'string', default: 'codec,scaling,lowering' },
+    only: { type: 'string' },
     folder: { type: 'string' },
   },
 });
 
 const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = {
   codec: codecSection,
-  scaling: scalingSection,
-  lowering: loweringSection,
+  scaling: (bench) => scalingSection(bench, options.only),
+  lowering: (bench) => loweringSection(bench, options.only),
 };
 
 await runSections({

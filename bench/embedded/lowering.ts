@@ -23,8 +23,8 @@ import { energySaved, psnrLost } from './thresholds.js';
 /** Of PSNR on pictures of T91; the rest of the 0.10 dB is for what Set5 has that T91 does not. */
 const BUDGET = 0.09;
 
-export async function loweringSection(bench: Workbench): Promise<void> {
-  for (const subject of superResolutionModels(dataFolder)) {
+export async function loweringSection(bench: Workbench, only: string | undefined): Promise<void> {
+  for (const subject of superResolutionModels(dataFolder, only)) {
     for (const profile of shippedProfiles)
       await attempt(bench, { section: 'lowering', subject: subject.name, profile: profile.name }, () => lowered(bench, subject, profile));
   }
@@ -34,7 +34,7 @@ export async function loweringSection(bench: Workbench): Promise<void> {
 async function lowered(bench: Workbench, subject: SuperResolutionModel, accelerator: AcceleratorProfile): Promise<void> {
   const model = decodeModelFile(subject.path);
   const test = judgedOn(testPairs(), subject);
-  const judge = psnrJudge(bench.runtime, model, { ...judgedOn(judgingPairs(), subject), maxDrop: BUDGET });
+  const judge = psnrJudge(bench.runtime, model, { ...judgedOn(judgingPairs(subject), subject), maxDrop: BUDGET });
   const context = { ...benchContext(bench, subject), accelerator, judge };
   const [float, before] = [await psnr(bench.runtime, model, test), await dramEnergy(bench, model, { accelerator, test })];
   for (const steps of ['lowering', 'lowering, compression', 'scaling, lowering, compression'] as const) {

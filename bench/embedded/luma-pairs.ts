@@ -23,17 +23,25 @@ export function judgedOn(all: readonly Pair[], { side }: SuperResolutionModel): 
 }
 
 const T91_COUNT = 24;
+/** Of models that take squares of 224 pixels, four times the pixels of a picture. */
+const T91_COUNT_OF_SQUARES = 6;
 
 /** Ranges, products of inputs and noise: every third picture of T91. */
-export const calibrationPairs = (): Pair[] => pairs(join(dataFolder, 'superres/T91'), { step: 3, count: T91_COUNT });
+export const calibrationPairs = (subject: SuperResolutionModel): Pair[] =>
+  pairs(join(dataFolder, 'superres/T91'), { step: 3, count: countFor(subject) });
 /** The loss of PSNR that widths are chosen by: other ones. */
-export const judgingPairs = (): Pair[] => pairs(join(dataFolder, 'superres/T91'), { from: 1, step: 3, count: T91_COUNT });
+export const judgingPairs = (subject: SuperResolutionModel): Pair[] =>
+  pairs(join(dataFolder, 'superres/T91'), { from: 1, step: 3, count: countFor(subject) });
 export const testPairs = (): Pair[] => pairs(join(dataFolder, 'superres/Set5'));
 
-export function benchContext({ runtime, folder }: Workbench, { side }: SuperResolutionModel): MethodContext {
+function countFor({ side }: SuperResolutionModel): number {
+  return side === undefined ? T91_COUNT : T91_COUNT_OF_SQUARES;
+}
+
+export function benchContext({ runtime, folder }: Workbench, subject: SuperResolutionModel): MethodContext {
   return {
     ...{ target: 'x64', objective: 'size', runtime, scratch: join(folder, 'scratch') },
-    calibration: sourceOf(calibrationPairs(), 'input', side),
+    calibration: sourceOf(calibrationPairs(subject), 'input', subject.side),
     signal: new AbortController().signal,
     progress() {},
   };

@@ -13,8 +13,8 @@ const WIDTHS = [
   { activation_bits: 5, weight_bits: 5 },
 ] as const;
 
-export async function scalingSection(bench: Workbench): Promise<void> {
-  for (const subject of superResolutionModels(dataFolder))
+export async function scalingSection(bench: Workbench, only: string | undefined): Promise<void> {
+  for (const subject of superResolutionModels(dataFolder, only))
     await attempt(bench, { section: 'scaling', subject: subject.name }, () => scaledInFewBits(bench, subject));
 }
 

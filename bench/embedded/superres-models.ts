@@ -8,11 +8,13 @@ export interface SuperResolutionModel {
   readonly side?: number;
 }
 
-export function superResolutionModels(data: string): SuperResolutionModel[] {
+/** `only`: names with commas between; default all. */
+export function superResolutionModels(data: string, only?: string): SuperResolutionModel[] {
   const path = (name: string): string => join(data, 'superres/models', `${name}.onnx`);
-  return [
+  const all: SuperResolutionModel[] = [
     { name: 'espcn_x3', path: path('espcn_x3') },
     { name: 'fsrcnn_x3', path: path('fsrcnn_x3') },
     { name: 'pytorch_super_resolution', path: path('pytorch_super_resolution'), side: 224 },
   ];
+  return all.filter(({ name }) => only === undefined || only.split(',').includes(name));
 }

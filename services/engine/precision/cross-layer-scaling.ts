@@ -14,7 +14,7 @@ import { type ScalingGroup, scalingGroups } from './scaling-groups.js';
 const METHOD = 'cross-layer-scaling';
 const EXPONENTS = [0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1];
 const RANGE_SAMPLES = 64;
-const COMPARED_SAMPLES = 16;
+const COMPARED_SAMPLES = 8;
 const DEFAULT_BITS = { activations: 4, weights: 8 } as const;
 
 /**

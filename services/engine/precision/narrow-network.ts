@@ -24,7 +24,7 @@ export interface NarrowRequest {
 }
 
 /** Samples on which widths are compared, of those that ranges and products are taken of. */
-const COMPARED_SAMPLES = 16;
+const COMPARED_SAMPLES = 8;
 /** Elements of one matrix of products, K x K, beyond which weights are rounded without it. */
 const DEPTH_MAX = 1024;
 

@@ -10,7 +10,7 @@ import { firstSamples, type LayerReport, type MethodContext, type MethodOutcome,
 import { longestWithin } from './budget-search.js';
 import { codedBits, isCodedLater } from './coded-widths.js';
 import { type LoweredModel, type LoweringRequest, lowerModel } from './lowered-model.js';
-import { type LoweringStep, loweringOrder, type TensorWidths, widthsAfter } from './lowering-order.js';
+import { loweringOrder, type TensorWidths, widthsAfter } from './lowering-order.js';
 import { type CodedBits, MemoryCost } from './memory-cost.js';
 import { bitsOf, NARROWEST_BITS, WIDEST_BITS } from './narrow-codes.js';
 import { NarrowNetwork, type Widths } from './narrow-network.js';
@@ -25,6 +25,8 @@ const PROVEN_SAMPLES = 128;
 const DEFAULT_SQNR_DB = 30;
 /** Widths above are taken to lose a quarter of the noise with each further bit. */
 const MEASURED_BITS_MAX = 10;
+/** After the first tensor that the budget stops, the others go on; so often. */
+const ROUNDS = 4;
 /** Of inputs and outputs of the network when all others are given: they are images and the like. */
 const INTERFACE_BITS = 8;
 
@@ -84,7 +86,21 @@ function downTo(least: number, step: number): number[] {
 interface Found extends LoweredModel {
   readonly cost: { readonly before: number; readonly after: number };
   readonly sqnr_db: number;
-  readonly metricDrop: number | null;
+}
+
+interface Kept {
+  readonly widths: Widths;
+  readonly built?: LoweredModel;
+  /** Share of the budget that is spent. */
+  readonly loss?: number;
+}
+
+/** Tensors as they now are, with the widths that are left to try. */
+function narrowerThan(tensors: readonly TensorWidths[], widths: Widths): TensorWidths[] {
+  return tensors.map(({ name, widths: offered, noise }) => {
+    const at = Math.max(0, offered.indexOf(widths.get(name) ?? WIDEST_BITS));
+    return { name, widths: offered.slice(at), noise: noise.slice(at) };
+  });
 }
 
 class Lowering {
@@ -102,28 +118,42 @@ class Lowering {
 
   async run(): Promise<Found> {
     const fixed = this.fixedWidths();
-    const open = this.openTensors(fixed);
-    if (open.length === 0) return this.described(await lowerModel(this.request, fixed, this.context), { widths: fixed, metricDrop: null });
-    const order = await this.order(open, fixed);
-    const { judge } = this.context;
-    const limit = this.options.min_sqnr_db ?? (judge ? null : DEFAULT_SQNR_DB);
-    const widthsOf = (count: number): Widths => new Map([...fixed, ...widthsAfter(order, count)]);
+    let open = await this.measured(this.openTensors(fixed));
+    let kept: Kept | undefined;
+    for (let round = 0; round < ROUNDS && (open.length > 0 || !kept); round += 1) {
+      const found = await this.lowered(open, kept ?? { widths: fixed });
+      kept = found.kept;
+      if (!found.blocked) break;
+      open = narrowerThan(open, kept.widths).filter(({ name }) => name !== found.blocked);
+    }
+    if (!kept?.built) throw new Error('precision-lowering: no model was built');
+    return this.described(kept.built, kept.widths);
+  }
+
+  /** As many steps as the budget allows, and the tensor of the first one that it does not. */
+  private async lowered(tensors: readonly TensorWidths[], start: Kept): Promise<{ kept: Kept; blocked: string | undefined }> {
+    const order = loweringOrder(tensors, (widths) => this.cost.of(new Map([...start.widths, ...widths])));
+    const limit = this.options.min_sqnr_db ?? (this.context.judge ? null : DEFAULT_SQNR_DB);
+    const widthsOf = (count: number): Widths => new Map([...start.widths, ...widthsAfter(order, count)]);
     const noises = new Map<number, number>();
+    const noise = async (count: number): Promise<number> => {
+      const known = noises.get(count) ?? (await this.request.network.noises([widthsOf(count)], this.quiet()))[0] ?? 0;
+      noises.set(count, known);
+      return known;
+    };
     const found = await longestWithin<LoweredModel>({
       steps: order.length,
-      noise: async (count) => {
-        const known = noises.get(count) ?? (await this.request.network.noises([widthsOf(count)], this.quiet()))[0] ?? 0;
-        noises.set(count, known);
-        return known;
-      },
-      build: (count) => lowerModel(this.request, widthsOf(count), this.quiet()),
+      noise,
+      build: async (count) => (count === 0 && start.built) || lowerModel(this.request, widthsOf(count), this.quiet()),
       loss: async (built) => Math.max(...(await this.losses(built, limit))),
       budget: 1,
-      firstNoise: 10 ** (-(limit ?? DEFAULT_SQNR_DB) / 10),
+      firstNoise: start.loss ? (await noise(0)) / start.loss : 10 ** (-(limit ?? DEFAULT_SQNR_DB) / 10),
     });
-    if (found.count === 0 && found.loss > 1) throw this.unreachable();
-    const metricDrop = judge ? await judge.drop(found.built.model) : null;
-    return this.described(found.built, { widths: widthsOf(found.count), metricDrop });
+    if (found.count === 0 && found.loss > 1 && tensors.length > 0) throw this.unreachable();
+    return {
+      kept: { widths: widthsOf(found.count), built: found.built, loss: found.loss },
+      blocked: order[found.count]?.name,
+    };
   }
 
   private unreachable(): EngineError {
@@ -171,33 +201,32 @@ class Lowering {
     return [...of(maps, offered.mapWidths), ...of(weights, offered.weightWidths)];
   }
 
-  /** What every width of every tensor does alone, and from that the order of steps. */
-  private async order(open: readonly { name: string; widths: readonly number[] }[], fixed: Widths): Promise<LoweringStep[]> {
+  /** What every width of every tensor does alone. */
+  private async measured(open: readonly { name: string; widths: readonly number[] }[]): Promise<TensorWidths[]> {
+    const isMeasured = (width: number, widths: readonly number[]): boolean => width <= Math.max(MEASURED_BITS_MAX, Math.min(...widths));
     const trials = open.flatMap(({ name, widths }) =>
-      widths.filter((width) => width <= MEASURED_BITS_MAX).map((width) => ({ name, width })),
+      widths.filter((width) => isMeasured(width, widths)).map((width) => ({ name, width })),
     );
     const noises = await this.request.network.noises(
       trials.map(({ name, width }) => new Map([[name, width]])),
       this.context,
     );
     const measured = new Map(trials.map(({ name, width }, at) => [`${width} ${name}`, noises[at] ?? 0]));
-    const tensors = open.map(({ name, widths }): TensorWidths => {
-      const widest = Math.max(...widths.filter((width) => width <= MEASURED_BITS_MAX));
+    return open.map(({ name, widths }) => {
+      const widest = Math.max(...widths.filter((width) => isMeasured(width, widths)));
       const noise = widths.map(
         (width) => measured.get(`${width} ${name}`) ?? (measured.get(`${widest} ${name}`) ?? 0) / 4 ** (width - widest),
       );
       return { name, widths: [WIDEST_BITS, ...widths], noise: [0, ...noise] };
     });
-    return loweringOrder(tensors, (widths) => this.cost.of(new Map([...fixed, ...widths])));
   }
 
-  private async described(built: LoweredModel, { widths, metricDrop }: { widths: Widths; metricDrop: number | null }): Promise<Found> {
+  private async described(built: LoweredModel, widths: Widths): Promise<Found> {
     const noise = await this.noise(built.model);
     return {
       ...built,
       cost: { before: this.cost.of(new Map()), after: this.cost.of(widths) },
       sqnr_db: noise > 0 ? -10 * Math.log10(noise) : Number.POSITIVE_INFINITY,
-      metricDrop,
     };
   }
 }
