@@ -22,7 +22,7 @@ export function judgedOn(all: readonly Pair[], { side }: SuperResolutionModel): 
   return { all, ...(side === undefined ? {} : { side }) };
 }
 
-const T91_COUNT = 24;
+const T91_COUNT = 16;
 /** Of models that take squares of 224 pixels, four times the pixels of a picture. */
 const T91_COUNT_OF_SQUARES = 6;
 

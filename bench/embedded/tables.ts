@@ -41,11 +41,12 @@ function loweringTable(lines: readonly Line[]): string {
       text(line.subject),
       text(line.profile),
       text(line.steps),
+      percent(line.lowered),
       percent(line.saved),
       typeof line.lost === 'number' ? line.lost.toFixed(3) : '',
       digits(line.seconds),
     ]);
-  const head = ['Network', 'Profile', 'Steps', 'Off-chip energy', 'dB lost on Set5', 'Seconds'];
+  const head = ['Network', 'Profile', 'Steps', 'Off-chip energy, maps not coded', 'coded', 'dB lost on Set5', 'Seconds'];
   return rows.length === 0 ? '' : `### Off-chip energy against 16 bits\n\n${markdownTable(head, rows)}`;
 }
 

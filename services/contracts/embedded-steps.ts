@@ -20,7 +20,7 @@ export const crossLayerScalingStep = Type.Object(
           '0 balances the weights of the layers that read a channel, 1 the ranges of channels. Default: the one that is best at the outputs once everything is rounded.',
       }),
     ),
-    activation_bits: bits('Width of maps at which exponents are compared. Default 4.'),
+    activation_bits: bits('Width of maps at which exponents are compared. Default 4, or 6 where maps are coded without loss.'),
     weight_bits: bits('Width of weights at which exponents are compared. Default 8.'),
     weight_granularity: granularity,
     compressed_maps: compressed('Compare exponents by what maps take once they are coded without loss, too.'),

@@ -15,7 +15,8 @@ const METHOD = 'cross-layer-scaling';
 const EXPONENTS = [0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1];
 const RANGE_SAMPLES = 64;
 const COMPARED_SAMPLES = 8;
-const DEFAULT_BITS = { activations: 4, weights: 8 } as const;
+/** Coded maps have codes to spare. */
+const DEFAULT_BITS = { activations: 4, codedActivations: 6, weights: 8 } as const;
 
 /**
  * Divides the outputs of layers, channel by channel, and multiplies the inputs of those that read them: the function stays, up to rounding in
@@ -87,14 +88,16 @@ async function scoreAt(
   if (exponent !== null) scaled(copy, ranges, exponent);
   const few = firstSamples(samples, COMPARED_SAMPLES);
   const tensors = await networkTensors(copy, { samples: few, exclude: [], context });
-  const { activation_bits = DEFAULT_BITS.activations, weight_bits = DEFAULT_BITS.weights, weight_granularity = 'tensor' } = options;
+  const isCoded = isCodedLater(options, context);
+  const { weight_bits = DEFAULT_BITS.weights, weight_granularity = 'tensor' } = options;
+  const activation_bits = options.activation_bits ?? (isCoded ? DEFAULT_BITS.codedActivations : DEFAULT_BITS.activations);
   const request = { model: copy, tensors, mapWidths: [activation_bits], weightWidths: [weight_bits], granularity: weight_granularity };
   const network = await NarrowNetwork.open({ ...request, samples: few }, context);
   try {
     const inner = tensors.maps.filter(({ map }) => !map.isInterface).map(({ name }) => [name, activation_bits] as const);
     const widths = new Map([...inner, ...tensors.weights.map(({ name }) => [name, weight_bits] as const)]);
     const [noise = Number.POSITIVE_INFINITY] = await network.noises([widths], context);
-    const coded = isCodedLater(options, context)
+    const coded = isCoded
       ? await codedBits({ model: copy, tensors, network, widths: request.mapWidths, samples: few, context })
       : undefined;
     return Math.log2(noise) / 2 + (coded ? meanBits(tensors, (name) => coded(name, activation_bits) ?? activation_bits) : 0);

@@ -2,6 +2,7 @@
 import { compareWithFloat, noiseOf } from '../evaluation/layer-sensitivity.js';
 import { openSwitchable, type SwitchableModel, type SwitchableSite } from '../evaluation/switchable-model.js';
 import type { Model } from '../ir/index.js';
+import { channelCount } from '../layers/channel-layout.js';
 import { firstSamples, type MethodContext, type RunSource } from '../method.js';
 import { type GramMatrix, gramMatrices } from '../normal-equations/gram-matrices.js';
 import { MapRanges } from './map-ranges.js';
@@ -25,8 +26,8 @@ export interface NarrowRequest {
 
 /** Samples on which widths are compared, of those that ranges and products are taken of. */
 const COMPARED_SAMPLES = 8;
-/** Elements of one matrix of products, K x K, beyond which weights are rounded without it. */
-const DEPTH_MAX = 1024;
+/** Steps N K^2 of rounding one weight, beyond which widths are compared with the nearest codes: every width of every weight is rounded. */
+const ROUNDING_STEPS_MAX = 2 ** 25;
 
 export class NarrowNetwork {
   private constructor(
@@ -88,7 +89,8 @@ function inputProducts(
   weights: readonly LowerableWeight[],
   { samples, context }: { readonly samples: RunSource; readonly context: MethodContext },
 ): Promise<ReadonlyMap<string, GramMatrix>> {
-  const layers = weights.flatMap(({ name, form: { rows } }) => (rows.depth <= DEPTH_MAX ? [{ ...rows, key: name }] : []));
+  const steps = ({ form: { layout, rows } }: LowerableWeight): number => channelCount(layout) * rows.depth ** 2;
+  const layers = weights.filter((weight) => steps(weight) <= ROUNDING_STEPS_MAX).map(({ name, form }) => ({ ...form.rows, key: name }));
   return gramMatrices({ model, layers, samples, context });
 }
 

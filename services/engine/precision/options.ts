@@ -3,7 +3,7 @@
 export interface CrossLayerScalingOptions {
   /** Between balancing the weights of the readers (0) and the ranges of the channels (1). Default: the one with the least noise at the outputs. */
   readonly exponent?: number;
-  /** Widths at which exponents are compared. Default 4 and 8. */
+  /** Widths at which exponents are compared. Default 4 (6 where maps are coded) and 8. */
   readonly activation_bits?: number;
   readonly weight_bits?: number;
   /** One scale for a weight or one per output channel, when exponents are compared. Default 'tensor'. */

@@ -2,7 +2,6 @@
 
 import { float32Values } from '../ir/index.js';
 import { channelCount, channelDepth, fromRows, toRows } from '../layers/channel-layout.js';
-import { quadraticForm } from '../normal-equations/linear-algebra.js';
 import { gptqRound } from '../quantization/gptq.js';
 import { weightCode, weightLimit } from './narrow-codes.js';
 import type { LowerableWeight } from './network-tensors.js';
@@ -47,7 +46,7 @@ export function matrixOf({ constant, form }: LowerableWeight): Matrix {
 }
 
 /**
- * Codes with the least E|W x - W' x|^2: the scale by search under that error with nearest codes, then codes by GPTQ (arXiv 2210.17323), which
+ * Codes with the least E|W x - W' x|^2: the scale by search with nearest codes, each error weighed by the energy of its input, then codes by GPTQ (arXiv 2210.17323), which
  * lets later columns make good what earlier ones lose. Without products of inputs: least squared error of the weights.
  */
 export function roundWeights(
@@ -125,16 +124,24 @@ function tensorScale(matrix: Matrix, bits: number, products: InputProducts | und
   return Math.fround(largest * best.share);
 }
 
+/** sum x_k^2: what an error of the weight k of an output is multiplied with, as if inputs were not correlated. */
+function energyOf(
+  { gram, groups }: InputProducts,
+  { output, outputs, k, depth }: { output: number; outputs: number; k: number; depth: number },
+): number {
+  const group = Math.floor((output * groups) / outputs);
+  return gram[(group * depth + k) * depth + k] ?? 0;
+}
+
 function errorAt(
   { rows, outputs, depth }: Matrix,
   { scale, bits, products }: { scale: number; bits: number; products: InputProducts | undefined },
 ): number {
-  const errors = Float64Array.from(rows, (value) => weightCode(value, scale, bits) * scale - value);
-  if (!products) return errors.reduce((sum, error) => sum + error * error, 0);
   let sum = 0;
-  for (let output = 0; output < outputs; output += 1) {
-    const group = Math.floor((output * products.groups) / outputs);
-    sum += quadraticForm(productsOf(products, group, depth), errors, depth, output * depth);
+  for (let at = 0; at < rows.length; at += 1) {
+    const value = rows[at] ?? 0;
+    const error = weightCode(value, scale, bits) * scale - value;
+    sum += error * error * (products ? energyOf(products, { output: Math.floor(at / depth), outputs, k: at % depth, depth }) : 1);
   }
   return sum;
 }
