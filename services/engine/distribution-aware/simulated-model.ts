@@ -14,6 +14,7 @@ import { channelCount, channelDepth, fromRows, toRows } from '../layers/channel-
 import { WeightStore } from '../layers/weight-store.js';
 import type { MethodContext, SampleRun } from '../method.js';
 import { roundLayer } from '../quantization/weight-storage/index.js';
+import type { ExecutionSession } from '../runtime/execution-session.js';
 import { headBias } from './head-fit.js';
 import type { Answers } from './output-distance.js';
 import { type ArithmeticForm, codesOf, fedForm, type PointCodes, type PointForm, type PointRange, roundingFeeds } from './point-form.js';
@@ -56,58 +57,51 @@ export function roundWeight(planned: PlannedWeight, bits: number, rows?: Float64
   return { bits, codes, scales: new Float32Array(channels).fill(scales[0] ?? 1) };
 }
 
-export class SimulatedModel {
+/** The graph, and what its inputs take. */
+class SimulatedGraph {
+  readonly model: Model;
+  /** Graph outputs that show what heads read and what points are before their rounding, by key. */
+  readonly shown = new Map<string, string>();
+  private readonly write: GraphWriter;
+  private readonly form: ArithmeticForm;
   private readonly fedWeights = new Map<string, { readonly input: string; readonly planned: PlannedWeight }>();
   private readonly fedBiases = new Map<string, { readonly input: string; readonly tensor: Tensor }>();
-  /** Graph outputs that show what heads read and make, and the points that biases shift. */
-  private readonly extra = new Map<string, string>();
 
-  private constructor(
+  constructor(
+    source: Model,
     private readonly plan: QuantizationPlan,
-    private readonly form: ArithmeticForm,
-    private readonly outputs: readonly string[],
-  ) {}
+    { shows }: { readonly shows: boolean },
+  ) {
+    this.model = cloneModel(source);
+    const names = new NameAuthority(this.model);
+    this.write = new GraphWriter(this.model, names, this.model.graph, 'simulated');
+    this.form = fedForm(this.write);
+    const heads = plan.heads.map(({ dense, output }) => ({ node: this.model.graph.nodes[source.graph.nodes.indexOf(dense.node)], output }));
+    rewriteGraph(plan, { model: this.model, names, write: this.write, form: shows ? this.showing() : this.form });
+    for (const { node, output } of heads) if (node?.inputs[0]) this.show(`head ${output}`, node.inputs[0]);
+    this.feedConstants();
+  }
 
-  private session!: Awaited<ReturnType<MethodContext['runtime']['open']>>;
-
-  /** `shows` keeps what the points are before their rounding at hand: slower, and needed for corrections only. */
-  static async open(model: Model, plan: QuantizationPlan, context: MethodContext, { shows = false } = {}): Promise<SimulatedModel> {
-    const copy = cloneModel(model);
-    const names = new NameAuthority(copy);
-    const write = new GraphWriter(copy, names, copy.graph, 'simulated');
-    const form = fedForm(write);
-    const simulated = new SimulatedModel(
-      plan,
-      form,
-      model.graph.outputs.map(({ name }) => name),
-    );
-    const heads = plan.heads.map(({ dense, output }) => ({ at: model.graph.nodes.indexOf(dense.node), output }));
-    const nodes = [...copy.graph.nodes];
-    const observing: PointForm = {
+  /** The same rounding, with every point seen before it. */
+  private showing(): PointForm {
+    const { form } = this;
+    return {
       store: form.store.bind(form),
       load: form.load.bind(form),
-      storedType: 'float32',
-      observe: (point, value) => simulated.show(copy, write, `point ${point.id}`, value),
+      storedType: form.storedType,
+      observe: (point, value) => this.show(`point ${point.id}`, value),
     };
-    rewriteGraph(plan, { model: copy, names, write, form: shows ? observing : form });
-    for (const { at, output } of heads) {
-      const node = nodes[at];
-      const input = node?.inputs[0];
-      if (input) simulated.show(copy, write, `head ${output}`, input);
-    }
-    simulated.feedConstants(copy);
-    simulated.session = await context.runtime.open(copy);
-    return simulated;
   }
 
-  private show(model: Model, write: GraphWriter, key: string, value: Value): void {
-    const shown = write.node('Identity', [value]);
+  private show(key: string, value: Value): void {
+    const shown = this.write.node('Identity', [value]);
     shown.type = { kind: 'tensor', dataType: 'float32', shape: null };
-    model.graph.outputs.push(shown);
-    this.extra.set(key, shown.name);
+    this.model.graph.outputs.push(shown);
+    this.shown.set(key, shown.name);
   }
 
-  private feedConstants(model: Model): void {
+  private feedConstants(): void {
+    const { model } = this;
     const store = new WeightStore(model);
     const constants = new Map(store.all().map((constant) => [constant.value.name, constant]));
     const feed = (name: string): { input: string; tensor: Tensor } | null => {
@@ -137,7 +131,7 @@ export class SimulatedModel {
     return fed && float32Values(fed.tensor);
   }
 
-  private feeds(settings: Settings): Map<string, Tensor> {
+  feeds(settings: Settings): Map<string, Tensor> {
     const feeds = new Map<string, Tensor>();
     for (const { id } of pointsOf(this.plan)) {
       const values = this.form.known(id);
@@ -153,12 +147,32 @@ export class SimulatedModel {
     }
     return feeds;
   }
+}
+
+export class SimulatedModel {
+  private constructor(
+    private readonly graph: SimulatedGraph,
+    private readonly session: ExecutionSession,
+    private readonly outputs: readonly string[],
+  ) {}
+
+  /** `shows` keeps what the points are before their rounding at hand: slower, and needed for corrections only. */
+  static async open(model: Model, plan: QuantizationPlan, context: MethodContext, { shows = false } = {}): Promise<SimulatedModel> {
+    const graph = new SimulatedGraph(model, plan, { shows });
+    const outputs = model.graph.outputs.map(({ name }) => name);
+    return new SimulatedModel(graph, await context.runtime.open(graph.model), outputs);
+  }
+
+  /** Value of a bias as it is in the float model, by name; undefined for one that the plan does not move. */
+  floatBias(name: string): Float32Array | undefined {
+    return this.graph.floatBias(name);
+  }
 
   /** The outputs for all samples, each sample's side by side. */
   async answers(settings: Settings, runs: readonly SampleRun[], signal: AbortSignal): Promise<Answers> {
     const parts: Float32Array[] = [];
     let samples = 0;
-    const feeds = this.feeds(settings);
+    const feeds = this.graph.feeds(settings);
     for (const run of runs) {
       signal.throwIfAborted();
       const outputs = await this.session.run(new Map([...run.feeds, ...feeds]), this.outputs);
@@ -175,14 +189,14 @@ export class SimulatedModel {
     runs: readonly SampleRun[],
     signal: AbortSignal,
   ): AsyncGenerator<ReadonlyMap<string, Float32Array>> {
-    const feeds = this.feeds(settings);
-    const names = keys.flatMap((key) => this.extra.get(key) ?? []);
+    const feeds = this.graph.feeds(settings);
+    const names = keys.flatMap((key) => this.graph.shown.get(key) ?? []);
     for (const run of runs) {
       signal.throwIfAborted();
       const outputs = await this.session.run(new Map([...run.feeds, ...feeds]), names);
       yield new Map(
         keys.flatMap((key) => {
-          const tensor = outputs.get(this.extra.get(key) ?? '');
+          const tensor = outputs.get(this.graph.shown.get(key) ?? '');
           return tensor ? [[key, float32Values(tensor)] as const] : [];
         }),
       );
