@@ -173,13 +173,13 @@ function addChange(rows: Float64Array, { weights }: WeightChange, { form }: Lowe
 
 /** sum (x - mean x)(x - mean x)^T where a bias makes good what the mean does, else sum x x^T. */
 function centredProducts({ gram, inputs, rows, groups, depth }: FitSums, hasBias: boolean): InputProducts {
-  if (!hasBias) return { gram, groups };
+  if (!hasBias) return { gram, groups, rows };
   const centred = Float64Array.from(gram, (value, at) => {
     const [line, j] = [Math.floor(at / depth), at % depth];
     const group = Math.floor(line / depth);
     return value - ((inputs[line] ?? 0) * (inputs[group * depth + j] ?? 0)) / rows;
   });
-  return { gram: centred, groups };
+  return { gram: centred, groups, rows };
 }
 
 /** mean(y) - mean(W' x + b) by output, from e = y - (W x + b) and W' - W. */

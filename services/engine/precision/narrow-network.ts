@@ -25,7 +25,8 @@ export interface NarrowRequest {
 }
 
 /** Samples on which widths are compared, of those that ranges and products are taken of. */
-const COMPARED_SAMPLES = 8;
+const COMPARED_SAMPLES = { least: 8, most: 64 } as const;
+const COMPARED_BYTES = 2 ** 17;
 /** Steps N K^2 of rounding one weight, beyond which widths are compared with the nearest codes: every width of every weight is rounded. */
 const ROUNDING_STEPS_MAX = 2 ** 25;
 
@@ -54,7 +55,10 @@ export class NarrowNetwork {
 
   /** Noise at the worst output relative to its signal, for each choice; 0 for equal outputs. */
   async noises(choices: readonly Widths[], context: MethodContext): Promise<number[]> {
-    const samples = { source: firstSamples(this.request.samples, COMPARED_SAMPLES), limit: COMPARED_SAMPLES };
+    const { samples: all } = this.request;
+    const { least, most } = COMPARED_SAMPLES;
+    const limit = Math.max(least, Math.min(most, Math.floor(COMPARED_BYTES / Math.max(1, all.sampleBytes))));
+    const samples = { source: firstSamples(all, limit), limit };
     const results = await compareWithFloat(
       this.switchable,
       choices.map((widths) => this.enabled(widths)),

@@ -6,7 +6,15 @@ import { modelFidelity } from '../evaluation/model-fidelity.js';
 import { adoptModel } from '../ir/adopt-model.js';
 import { elementCount, type Model } from '../ir/index.js';
 import { reportName } from '../layers/weight-store.js';
-import { firstSamples, type LayerReport, type MethodContext, type MethodOutcome, type NodeChange, partOf } from '../method.js';
+import {
+  firstSamples,
+  type LayerReport,
+  type MethodContext,
+  type MethodOutcome,
+  type NodeChange,
+  partOf,
+  type RunSource,
+} from '../method.js';
 import { longestWithin } from './budget-search.js';
 import { codedBits, isCodedLater } from './coded-widths.js';
 import { type LoweredModel, type LoweringRequest, lowerModel } from './lowered-model.js';
@@ -20,8 +28,9 @@ import { packedBytes } from './stored-codes.js';
 
 const METHOD = 'precision-lowering';
 /** Samples that ranges and products of inputs are taken of. */
-const SAMPLES_MAX = 64;
-const PROVEN_SAMPLES = 128;
+const SAMPLES_MAX = 256;
+/** Most of them are others than those that layers were fitted on, where there are as many. */
+const PROVEN_SAMPLES = 1024;
 const DEFAULT_SQNR_DB = 30;
 /** Widths above are taken to lose a quarter of the noise with each further bit. */
 const MEASURED_BITS_MAX = 10;
@@ -51,7 +60,7 @@ export async function precisionLowering(model: Model, options: PrecisionLowering
   const network = await NarrowNetwork.open({ ...request, ...offered }, partOf(context, 0, 0.2));
   try {
     const coded = isCoded ? await codedBits({ model, tensors, network, widths: offered.mapWidths, samples, context }) : undefined;
-    const lowering = { ...request, network };
+    const lowering = { ...request, network, provenOn: context.calibration };
     const found = await new Lowering(lowering, { options, coded, context: partOf(context, 0.2, 1) }).run();
     return adopted(model, tensors, found);
   } finally {
@@ -109,7 +118,7 @@ class Lowering {
   private readonly context: MethodContext;
 
   constructor(
-    private readonly request: LoweringRequest,
+    private readonly request: LoweringRequest & { readonly provenOn: RunSource },
     { options, coded, context }: { options: PrecisionLoweringOptions; coded: CodedBits | undefined; context: MethodContext },
   ) {
     [this.options, this.context] = [options, context];
@@ -173,8 +182,8 @@ class Lowering {
   }
 
   private async noise(candidate: Model): Promise<number> {
-    const { model, samples } = this.request;
-    return noiseOf(await modelFidelity({ candidate, reference: model }, { source: samples, limit: PROVEN_SAMPLES }, this.context)).noise;
+    const { model, provenOn } = this.request;
+    return noiseOf(await modelFidelity({ candidate, reference: model }, { source: provenOn, limit: PROVEN_SAMPLES }, this.context)).noise;
   }
 
   /** Progress of the parts is not that of the whole, whose length nobody knows. */

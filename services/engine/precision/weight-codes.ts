@@ -12,6 +12,8 @@ export type WeightGranularity = 'tensor' | 'channel';
 export interface InputProducts {
   readonly gram: Float64Array;
   readonly groups: number;
+  /** How many x were summed. */
+  readonly rows: number;
 }
 
 export interface WeightCodes {
@@ -34,8 +36,8 @@ const SHARES = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1];
 const REFINEMENTS = [0.05, 0.025];
 /** With more codes the step is too small for errors of rounding to matter. */
 const FITTED_BITS_MAX = 10;
-/** The inputs were seen on all samples; little more than what rounding needs is added to the diagonal. */
-const DAMPING = 1e-3;
+/** Share of the mean of the diagonal that is added to it: few rows for many inputs say little of those to come. */
+const DAMPING = { least: 1e-3, most: 0.1, ofDepthPerRow: 0.02 } as const;
 
 export function matrixOf({ constant, form }: LowerableWeight): Matrix {
   return {
@@ -70,7 +72,7 @@ export function roundWeights(
       depth: matrix.depth,
       weights: matrix.rows.subarray(from * matrix.depth, (from + perGroup) * matrix.depth),
       hessian: productsOf(known, group, matrix.depth),
-      damping: DAMPING,
+      damping: Math.min(DAMPING.most, Math.max(DAMPING.least, (DAMPING.ofDepthPerRow * matrix.depth) / known.rows)),
       actOrder: true,
       quantize(value, row) {
         const scale = scaleOf(from + row);
@@ -102,7 +104,7 @@ function channelScales(matrix: Matrix, bits: number, products: InputProducts | u
   return Float32Array.from({ length: outputs }, (_, output) => {
     const row = { rows: rows.subarray(output * depth, (output + 1) * depth), outputs: 1, depth };
     const group = products ? Math.floor((output * products.groups) / outputs) : 0;
-    return tensorScale(row, bits, products && { gram: productsOf(products, group, depth), groups: 1 });
+    return tensorScale(row, bits, products && { ...products, gram: productsOf(products, group, depth), groups: 1 });
   });
 }
 

@@ -190,7 +190,7 @@ describe('narrow codes', () => {
     for (const bits of [3, 4, 6]) {
       const scale = weights.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / weightLimit(bits);
       const nearest = weights.map((value) => scale * roundHalfToEven(value / scale));
-      const codes = roundWeights(matrix, bits, { granularity: 'tensor', products: { gram, groups: 1 } });
+      const codes = roundWeights(matrix, bits, { granularity: 'tensor', products: { gram, groups: 1, rows } });
       expect(Math.max(...codes.codes.map(Math.abs))).toBeLessThanOrEqual(weightLimit(bits));
       expect(error(realRows(codes, depth))).toBeLessThan(error(nearest));
     }
