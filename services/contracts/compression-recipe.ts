@@ -697,7 +697,9 @@ export const presets = {
   'cross-layer-scaling': { steps: [{ method: 'cross-layer-scaling' }] },
   'precision-lowering': { steps: [{ method: 'precision-lowering' }] },
   'activation-compression': { steps: [{ method: 'activation-compression' }] },
-  embedded: { steps: [{ method: 'cross-layer-scaling' }, { method: 'precision-lowering' }, { method: 'activation-compression' }] },
+  embedded: {
+    steps: [{ method: 'cross-layer-scaling' }, { method: 'precision-lowering' }, { method: 'activation-compression', bits: 16 }],
+  },
   'distribution-aware': { steps: [{ method: 'distribution-aware', bits: 4 }] },
   'prune-distill': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }] },
   'prune-distill-int8': { steps: [{ method: 'structured-pruning' }, { method: 'distill' }, { method: 'static-int8' }] },
