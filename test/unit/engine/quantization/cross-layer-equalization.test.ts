@@ -40,8 +40,10 @@ async function expectSame(before: Model, after: Model, feeds: Record<string, Ten
   const actual = await outputsOf(after, feeds);
   for (const [at, values] of expected.entries()) {
     const largest = values.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
+    /** What is summed up is about 1; where it cancels, what is left is small, its rounding is not. */
+    const tolerance = Math.max(2e-5 * largest, 1e-6);
     for (const [index, value] of values.entries()) {
-      expect(Math.abs(value - (actual[at]?.[index] ?? Number.NaN))).toBeLessThanOrEqual(2e-5 * Math.max(largest, 1e-6));
+      expect(Math.abs(value - (actual[at]?.[index] ?? Number.NaN))).toBeLessThanOrEqual(tolerance);
     }
   }
 }
@@ -255,6 +257,13 @@ describe('nothing is changed', () => {
   });
 });
 
+/** Channels of tiny weights would need factors beyond their bound, and stay unbalanced for good. */
+const awayFromZero = (tensor: Tensor): Tensor =>
+  float32Tensor(
+    tensor.dims,
+    float32Values(tensor).map((value) => Math.sign(value || 1) * (0.5 + Math.min(2, Math.abs(value)))),
+  );
+
 test('random chains compute the same, and no neighbours are left unbalanced', async () => {
   const layer = fc.record({
     kind: fc.constantFrom('conv', 'depthwise', 'transposed'),
@@ -271,7 +280,7 @@ test('random chains compute the same, and no neighbours are left unbalanced', as
         const next = spec.kind === 'depthwise' ? channels : spec.channels;
         const dims = spec.kind === 'conv' ? [next, channels, 1, 1] : spec.kind === 'depthwise' ? [next, 1, 1, 1] : [channels, next, 1, 1];
         const attributes: Record<string, Attribute> = spec.kind === 'depthwise' ? { group: int(channels) } : {};
-        const w = b.constant(`w${at}`, uneven(dims, seed + at, at % 2, 0.5));
+        const w = b.constant(`w${at}`, awayFromZero(uneven(dims, seed + at, at % 2, 0.2)));
         const bias = spec.hasBias ? b.constant(`b${at}`, noise([next], seed + at)) : null;
         value = b.node(spec.kind === 'transposed' ? 'ConvTranspose' : 'Conv', bias ? [value, w, bias] : [value, w], attributes);
         if (at < specs.length - 1) value = b.node(spec.activation, [value]);
