@@ -24,7 +24,7 @@ const layer = (folder, ...allowed) =>
       path: '^services/engine/',
       pathNot: [
         `^services/engine/${folder}/`,
-        '^services/engine/engine-errors\\.ts$',
+        '^services/engine/(engine-errors|tool-version)\\.ts$',
         ...allowed.map((each) => `^services/engine/${each}`),
       ],
     },

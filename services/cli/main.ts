@@ -1,6 +1,6 @@
 /** Process entry of `lathe`: the commands, and what a failure looks like from outside. */
 import { Command, CommanderError } from 'commander';
-import { toolVersion } from '../engine/index.js';
+import { toolVersion } from '#engine/inspection';
 import { benchmarkCommand } from './benchmark.js';
 import { compressCommand } from './compress.js';
 import { demoCommand } from './demo.js';

@@ -19,6 +19,5 @@ export { describeModelFiles } from './pipeline/model-files.js';
 export type { CompressionPlan, CompressionStep, MethodName, MetricName, QualityGate } from './pipeline/plan.js';
 export type { Phase, ProgressEvent } from './pipeline/progress.js';
 export { type CompressionReport, type Environment, type ModelMeasurement, reportSchemaVersion } from './pipeline/report.js';
-export { toolVersion } from './pipeline/tool-version.js';
 export { renderTrafficPlot } from './pipeline/traffic-plot.js';
 export { type Cpu, describeCpu } from './runtime/cpu.js';

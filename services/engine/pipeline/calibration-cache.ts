@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import type { ResultCache } from '../method.js';
+import { toolVersion } from '../tool-version.js';
 import type { CompressionPlan } from './plan.js';
 import { textFolder } from './text-folder.js';
-import { toolVersion } from './tool-version.js';
 
 export interface CacheScope {
   readonly folder: string;

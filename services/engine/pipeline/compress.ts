@@ -11,6 +11,7 @@ import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
 import { describeCpu } from '../runtime/cpu.js';
 import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
+import { toolVersion } from '../tool-version.js';
 import { lossGradients } from '../training/index.js';
 import { accuracyJudge } from './accuracy-judge.js';
 import { openCalibrationCache } from './calibration-cache.js';
@@ -25,7 +26,6 @@ import { describeModelFiles } from './model-files.js';
 import { acceleratorOf, type CompressionPlan, imageOptionsOf, objectiveOf, processorOf, stepsToRun } from './plan.js';
 import { type ProgressEvent, ProgressMeter } from './progress.js';
 import { buildReport, type CompressionReport } from './report.js';
-import { toolVersion } from './tool-version.js';
 import { compareTraffic } from './traffic.js';
 
 export interface CompressRequest {

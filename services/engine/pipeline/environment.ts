@@ -2,8 +2,8 @@
 import { release, type } from 'node:os';
 import type { Cpu } from '../runtime/cpu.js';
 import type { OrtRuntime } from '../runtime/ort-session.js';
+import { toolVersion } from '../tool-version.js';
 import type { Environment } from './report.js';
-import { toolVersion } from './tool-version.js';
 
 export function describeEnvironment(cpu: Cpu, runtime: OrtRuntime): Environment {
   return {

@@ -2,8 +2,8 @@
 import type { ResultCache } from '../method.js';
 import { describeCpu } from '../runtime/cpu.js';
 import type { OrtRuntime } from '../runtime/ort-session.js';
+import { toolVersion } from '../tool-version.js';
 import { textFolder } from './text-folder.js';
-import { toolVersion } from './tool-version.js';
 
 export function openLatencyCache(folder: string, runtime: OrtRuntime): ResultCache {
   const { name, isa, flags, physicalCores } = describeCpu();

@@ -39,7 +39,9 @@ export function quantizeWeights(matrix: WeightMatrix, scheme: WeightScheme): Qua
   for (let channel = 0; channel < channels; channel += 1) {
     needed[channel] = scaleFor({ values, start: channel * channelStride, step, length }, scheme.pairSafe);
   }
-  const scales = scheme.perChannel ? Float32Array.from(needed) : Float32Array.of(needed.reduce((a, b) => Math.max(a, b), 0) || 1);
+  const scales = scheme.perChannel
+    ? Float32Array.from(needed, (scale) => scale || NO_SCALE)
+    : Float32Array.of(needed.reduce((a, b) => Math.max(a, b), 0) || NO_SCALE);
   const codes = new Int8Array(values.length);
   for (let channel = 0; channel < channels; channel += 1) {
     const parameters = { scale: (scheme.perChannel ? scales[channel] : scales[0]) ?? 1, zeroPoint: 0 };
@@ -57,6 +59,10 @@ interface Channel {
   readonly length: number;
 }
 
+/** Of zeros alone: any scale represents them, so it must not decide that of others. */
+const NO_SCALE = 1;
+
+/** 0 for a channel of zeros. */
 function scaleFor({ values, start, step, length }: Channel, pairSafe: boolean): number {
   let absoluteMax = 0;
   let largestPair = 0;
@@ -66,6 +72,7 @@ function scaleFor({ values, start, step, length }: Channel, pairSafe: boolean): 
     absoluteMax = Math.max(absoluteMax, Math.abs(even), Math.abs(odd));
     if (pairSafe) largestPair = Math.max(largestPair, pairSum(even, odd));
   }
+  if (absoluteMax === 0) return 0;
   const plain = symmetricScale(absoluteMax);
   return Math.max(plain, Math.fround(pairSafeScale(largestPair)));
 }

@@ -33,6 +33,20 @@ describe('weight quantization', () => {
     );
   });
 
+  it('gives one scale for all by the weights that there are: channels of zeros do not count', () => {
+    const values = Float32Array.from([0, 0, 0, 0, 0.25, -0.5]);
+    for (const pairSafe of [false, true]) {
+      const { codes, scales } = quantizeWeights({ values, rows: 3, columns: 2, reductionAxis: 1 }, { perChannel: false, pairSafe });
+      expect(scales[0]).toBeLessThan(0.5 / 120);
+      expect([...codes.subarray(0, 4)]).toEqual([0, 0, 0, 0]);
+    }
+    const nothing = quantizeWeights(
+      { values: new Float32Array(4), rows: 2, columns: 2, reductionAxis: 1 },
+      { perChannel: false, pairSafe: true },
+    );
+    expect(nothing.scales[0]).toBeGreaterThan(0);
+  });
+
   it('uses the whole range in each channel when pairs need not be safe', () => {
     fc.assert(
       fc.property(matrix, (weights) => {
