@@ -14,10 +14,9 @@ export interface ExecutionSession {
   readonly outputs: readonly InputOutputInfo[];
   /**
    * Runs once. `fetches` defaults to all outputs. Throws EngineError `dataset_invalid` when a feed does not fit the
-   * declared inputs and `runtime_failed` when the runtime refuses. `into`: memory for outputs by name, of their types and sizes, which
-   * no feed may share; what is not there is allocated.
+   * declared inputs and `runtime_failed` when the runtime refuses.
    */
-  run(feeds: ReadonlyMap<string, Tensor>, fetches?: readonly string[], into?: ReadonlyMap<string, Tensor>): Promise<Map<string, Tensor>>;
+  run(feeds: ReadonlyMap<string, Tensor>, fetches?: readonly string[]): Promise<Map<string, Tensor>>;
   /** Frees native memory; must be called (garbage collection does not do it in time). */
   close(): Promise<void>;
 }

@@ -152,10 +152,7 @@ function sessionOver(native: InferenceSession, { inputs, outputs, onClose }: Ses
     checkFeeds(feeds, inputs);
     return Object.fromEntries([...feeds].map(([name, tensor]) => [name, toOrtTensor(tensor)]));
   };
-  const runNative = async (
-    feeds: InferenceSession.OnnxValueMapType,
-    fetches: readonly string[] | InferenceSession.NullableOnnxValueMapType,
-  ): Promise<InferenceSession.ReturnType> => {
+  const runNative = async (feeds: InferenceSession.OnnxValueMapType, fetches: readonly string[]): Promise<InferenceSession.ReturnType> => {
     try {
       return await native.run(feeds, fetches);
     } catch (error) {
@@ -165,8 +162,8 @@ function sessionOver(native: InferenceSession, { inputs, outputs, onClose }: Ses
   return {
     inputs,
     outputs,
-    async run(feeds, fetches = outputNames, into = nowhere) {
-      const results = await runNative(bind(feeds), into.size === 0 ? fetches : placed(fetches, into));
+    async run(feeds, fetches = outputNames) {
+      const results = await runNative(bind(feeds), fetches);
       return new Map(fetches.map((name) => [name, fromOrtTensor(fetched(results, name))]));
     },
     prepare(feeds, fetches = outputNames) {
@@ -182,18 +179,6 @@ function sessionOver(native: InferenceSession, { inputs, outputs, onClose }: Ses
       await onClose();
     },
   };
-}
-
-const nowhere: ReadonlyMap<string, Tensor> = new Map();
-
-/** null asks the runtime to allocate. */
-function placed(fetches: readonly string[], into: ReadonlyMap<string, Tensor>): InferenceSession.NullableOnnxValueMapType {
-  return Object.fromEntries(
-    fetches.map((name) => {
-      const tensor = into.get(name);
-      return [name, tensor ? toOrtTensor(tensor) : null];
-    }),
-  );
 }
 
 function fetched(results: InferenceSession.ReturnType, name: string): InferenceSession.ReturnType[string] {

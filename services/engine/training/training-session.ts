@@ -1,7 +1,7 @@
-/** Runs the training graph, optimizer included: one batch in, the loss out. What moves lies in two sets of arrays that take turns. */
+/** Runs the training graph, optimizer included: one batch in, the loss out. What a step moved is what the next one reads. */
 import { float32Tensor, float32Values, type Tensor } from '../ir/index.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
-import type { MovingTensor, OptimizerStep } from './optimizer.js';
+import type { OptimizerStep } from './optimizer.js';
 import { stepSessionOptions } from './step-session-options.js';
 import { type Parameter, parameterTensor, type RunningStatistics } from './trainable-model.js';
 import type { TrainingGraph } from './training-graph.js';
@@ -13,33 +13,10 @@ export interface StepResult {
   readonly output: Tensor;
 }
 
-/** A moving tensor, read from one array and written to the other: the runtime must not overwrite what it still reads. */
-class Turn {
-  private now: Tensor;
-  private next: Tensor;
-
-  constructor(readonly moving: MovingTensor) {
-    const { dims, initial } = moving;
-    this.now = float32Tensor(dims, initial);
-    this.next = float32Tensor(dims, new Float32Array(initial.length));
-  }
-
-  get read(): Tensor {
-    return this.now;
-  }
-
-  get written(): Tensor {
-    return this.next;
-  }
-
-  take(): void {
-    [this.now, this.next] = [this.next, this.now];
-  }
-}
-
 /** Must be closed. */
 export class TrainingSession {
-  private readonly turns: readonly Turn[];
+  /** By graph input: what the last step made, or what the first begins with. */
+  private readonly moving: Map<string, Tensor>;
   private readonly fixed: ReadonlyMap<string, Tensor>;
   private readonly fetches: readonly string[];
 
@@ -53,7 +30,7 @@ export class TrainingSession {
     const statistics = graph.statistics.flatMap(({ mean, variance }) => [mean, variance]);
     const fixed = [...graph.parameters, ...statistics].filter(({ name }) => wanted.has(name) && !moving.has(name));
     this.fixed = new Map(fixed.map((each) => [each.name, parameterTensor(each)]));
-    this.turns = optimizer.moving.map((each) => new Turn(each));
+    this.moving = new Map(optimizer.moving.map(({ input, dims, initial }) => [input, float32Tensor(dims, initial)]));
     this.fetches = [
       ...new Set([graph.loss, graph.output, ...optimizer.moving.map(({ output }) => output)]),
       ...graph.statistics.flatMap(({ batchMean, batchVariance }) => [batchMean, batchVariance]),
@@ -69,16 +46,14 @@ export class TrainingSession {
 
   /** `feeds`: the inputs of the model and those that the objective added. `step` is counted from 1. Parameters and running statistics move. */
   async step(feeds: ReadonlyMap<string, Tensor>, step: number, learningRate: number): Promise<StepResult> {
-    const wanted = new Map(this.fixed);
-    for (const { moving, read } of this.turns) wanted.set(moving.input, read);
+    const wanted = new Map([...this.fixed, ...this.moving]);
     for (const [name, rate] of this.optimizer.ratesAt(step, learningRate)) wanted.set(name, float32Tensor([], [rate]));
     for (const { name } of this.session.inputs) {
       const feed = feeds.get(name);
       if (feed) wanted.set(name, feed);
     }
-    const into = new Map(this.turns.map(({ moving, written }) => [moving.output, written] as const));
-    const found = await this.session.run(wanted, this.fetches, into);
-    for (const turn of this.turns) turn.take();
+    const found = await this.session.run(wanted, this.fetches);
+    for (const { input, output } of this.optimizer.moving) this.moving.set(input, found.get(output) as Tensor);
     const values = (name: string): Float32Array => float32Values(found.get(name) as Tensor);
     for (const each of this.graph.statistics) updateStatistics(each, values(each.batchMean), values(each.batchVariance));
     return { loss: values(this.graph.loss)[0] ?? Number.NaN, output: found.get(this.graph.output) as Tensor };
@@ -96,7 +71,7 @@ export class TrainingSession {
   arrays(): Map<string, Float32Array> {
     const statistics: readonly Parameter[] = this.graph.statistics.flatMap(({ mean, variance }) => [mean, variance]);
     return new Map([
-      ...this.turns.map(({ moving, read }) => [moving.key, float32Values(read)] as const),
+      ...this.optimizer.moving.map(({ key, input }) => [key, float32Values(this.moving.get(input) as Tensor)] as const),
       ...statistics.map(({ name, values }) => [`statistics/${name}`, values] as const),
     ]);
   }

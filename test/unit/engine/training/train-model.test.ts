@@ -245,10 +245,10 @@ describe('fine-tune', () => {
           return isTraining
             ? {
                 ...session,
-                async run(feeds, fetches, into) {
+                async run(feeds, fetches) {
                   steps += 1;
                   if (steps === 14) abort.abort();
-                  return session.run(feeds, fetches, into);
+                  return session.run(feeds, fetches);
                 },
               }
             : session;
