@@ -1,5 +1,6 @@
 /** How many samples the normal equations of a model's layers are worth. */
-import { graphsWithin, type Model, type Node } from '../ir/index.js';
+import { graphsWithin, intAttribute, type Model, type Node } from '../ir/index.js';
+import { channelCount, channelDepth, channelLayout, matrixLayout } from '../layers/channel-layout.js';
 import { reportName } from '../layers/weight-store.js';
 import { countMacs } from '../ops/count-macs.js';
 
@@ -44,14 +45,11 @@ function weightSize(node: Node, { graph }: Model): { depth: number; outputs: num
   const [, weight] = node.inputs;
   const dims = weight && graph.initializers.get(weight)?.dims;
   if (!dims || dims.length < 2 || node.domain !== '') return undefined;
-  const [first = 1, ...rest] = dims;
-  const others = rest.reduce((product, size) => product * size, 1);
-  if (node.opType === 'Conv') {
-    const group = node.attributes.get('group');
-    return { depth: others, outputs: first, groups: group?.kind === 'int' ? Number(group.value) : 1 };
-  }
-  if (node.opType !== 'MatMul' && node.opType !== 'Gemm') return undefined;
-  const transposed = node.attributes.get('transB');
-  const isTransposed = transposed?.kind === 'int' && transposed.value === 1n;
-  return isTransposed ? { depth: others, outputs: first, groups: 1 } : { depth: first, outputs: others, groups: 1 };
+  const layout =
+    node.opType === 'Conv'
+      ? channelLayout(node, dims)
+      : node.opType === 'MatMul' || node.opType === 'Gemm'
+        ? matrixLayout(intAttribute(node, 'transB', 0) === 1 ? 1 : 0, dims)
+        : undefined;
+  return layout && { depth: channelDepth(layout), outputs: channelCount(layout), groups: layout.groups };
 }

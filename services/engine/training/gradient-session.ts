@@ -1,8 +1,7 @@
 /** Runs a training graph without an optimizer: one batch in, loss and gradients out. */
 import { float32Values, type Tensor } from '../ir/index.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
-import { stepSessionOptions } from './step-session-options.js';
-import { parameterTensor } from './trainable-model.js';
+import { stepFeeds, stepSessionOptions, storedFeeds } from './step-session.js';
 import type { TrainingGraph } from './training-graph.js';
 
 export interface BatchGradients {
@@ -22,10 +21,7 @@ export class GradientSession {
     private readonly session: ExecutionSession,
     private readonly graph: TrainingGraph,
   ) {
-    const wanted = new Set(session.inputs.map(({ name }) => name));
-    const statistics = graph.statistics.flatMap(({ mean, variance }) => [mean, variance]);
-    const stored = [...graph.parameters, ...statistics].filter(({ name }) => wanted.has(name));
-    this.state = new Map(stored.map((each) => [each.name, parameterTensor(each)]));
+    this.state = storedFeeds(session, graph);
     this.fetches = [...new Set([graph.loss, graph.output, ...graph.gradients.values()])];
   }
 
@@ -35,12 +31,7 @@ export class GradientSession {
 
   /** `feeds`: the inputs of the model and those that the objective added. The parameters are as the graph holds them. */
   async run(feeds: ReadonlyMap<string, Tensor>): Promise<BatchGradients> {
-    const wanted = new Map(this.state);
-    for (const { name } of this.session.inputs) {
-      const feed = feeds.get(name);
-      if (feed) wanted.set(name, feed);
-    }
-    const found = await this.session.run(wanted, this.fetches);
+    const found = await this.session.run(stepFeeds(this.session, this.state, feeds), this.fetches);
     const values = (name: string): Float32Array => float32Values(found.get(name) as Tensor);
     return {
       loss: values(this.graph.loss)[0] ?? Number.NaN,

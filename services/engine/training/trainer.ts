@@ -167,13 +167,7 @@ class Trainer {
 
   private restore(checkpoint: Checkpoint): void {
     const { arrays, integers } = checkpoint;
-    const counters = new Map(
-      [...integers].flatMap(([name, value]) => (name.startsWith(AVERAGE) ? [[name.slice(AVERAGE.length), value]] : [])),
-    );
-    const averages = new Map(
-      [...arrays].flatMap(([name, values]) => (name.startsWith(AVERAGE) ? [[name.slice(AVERAGE.length), values]] : [])),
-    );
-    this.average?.restore({ arrays: averages, counters });
+    this.average?.restore({ arrays: below(AVERAGE, arrays), counters: below(AVERAGE, integers) });
     this.run.session.restore(arrays);
   }
 
@@ -190,6 +184,11 @@ class Trainer {
 }
 
 const AVERAGE = 'average/';
+
+/** What `prefix` stands before, without it. */
+function below<T>(prefix: string, entries: ReadonlyMap<string, T>): Map<string, T> {
+  return new Map([...entries].flatMap(([name, value]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), value] as const] : [])));
+}
 
 interface Facts {
   readonly options: unknown;

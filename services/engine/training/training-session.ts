@@ -2,8 +2,8 @@
 import { float32Tensor, float32Values, type Tensor } from '../ir/index.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
 import type { OptimizerStep } from './optimizer.js';
-import { stepSessionOptions } from './step-session-options.js';
-import { type Parameter, parameterTensor, type RunningStatistics } from './trainable-model.js';
+import { stepFeeds, stepSessionOptions, storedFeeds } from './step-session.js';
+import type { Parameter, RunningStatistics } from './trainable-model.js';
 import type { TrainingGraph } from './training-graph.js';
 import { copyArrays } from './training-state.js';
 
@@ -17,7 +17,7 @@ export interface StepResult {
 export class TrainingSession {
   /** By graph input: what the last step made, or what the first begins with. */
   private readonly moving: Map<string, Tensor>;
-  private readonly fixed: ReadonlyMap<string, Tensor>;
+  private readonly stored: ReadonlyMap<string, Tensor>;
   private readonly fetches: readonly string[];
 
   private constructor(
@@ -25,11 +25,7 @@ export class TrainingSession {
     private readonly graph: TrainingGraph,
     private readonly optimizer: OptimizerStep,
   ) {
-    const wanted = new Set(session.inputs.map(({ name }) => name));
-    const moving = new Set(optimizer.moving.map(({ input }) => input));
-    const statistics = graph.statistics.flatMap(({ mean, variance }) => [mean, variance]);
-    const fixed = [...graph.parameters, ...statistics].filter(({ name }) => wanted.has(name) && !moving.has(name));
-    this.fixed = new Map(fixed.map((each) => [each.name, parameterTensor(each)]));
+    this.stored = storedFeeds(session, graph);
     this.moving = new Map(optimizer.moving.map(({ input, dims, initial }) => [input, float32Tensor(dims, initial)]));
     this.fetches = [
       ...new Set([graph.loss, graph.output, ...optimizer.moving.map(({ output }) => output)]),
@@ -46,13 +42,9 @@ export class TrainingSession {
 
   /** `feeds`: the inputs of the model and those that the objective added. `step` is counted from 1. Parameters and running statistics move. */
   async step(feeds: ReadonlyMap<string, Tensor>, step: number, learningRate: number): Promise<StepResult> {
-    const wanted = new Map([...this.fixed, ...this.moving]);
-    for (const [name, rate] of this.optimizer.ratesAt(step, learningRate)) wanted.set(name, float32Tensor([], [rate]));
-    for (const { name } of this.session.inputs) {
-      const feed = feeds.get(name);
-      if (feed) wanted.set(name, feed);
-    }
-    const found = await this.session.run(wanted, this.fetches);
+    const rates = [...this.optimizer.ratesAt(step, learningRate)].map(([name, rate]) => [name, float32Tensor([], [rate])] as const);
+    const own = [...this.stored, ...this.moving, ...rates];
+    const found = await this.session.run(stepFeeds(this.session, own, feeds), this.fetches);
     for (const { input, output } of this.optimizer.moving) this.moving.set(input, found.get(output) as Tensor);
     const values = (name: string): Float32Array => float32Values(found.get(name) as Tensor);
     for (const each of this.graph.statistics) updateStatistics(each, values(each.batchMean), values(each.batchVariance));
@@ -61,9 +53,11 @@ export class TrainingSession {
 
   /** The trained parameters by name. Views: good until the next step. */
   parameters(): Map<string, Float32Array> {
-    const prefix = 'parameter/';
     return new Map(
-      [...this.arrays()].flatMap(([key, values]) => (key.startsWith(prefix) ? [[key.slice(prefix.length), values] as const] : [])),
+      this.graph.parameters.flatMap(({ name }) => {
+        const tensor = this.moving.get(name);
+        return tensor ? [[name, float32Values(tensor)] as const] : [];
+      }),
     );
   }
 
