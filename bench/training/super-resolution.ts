@@ -1,6 +1,7 @@
 /** Must show 3: ESPCN x3 from fresh weights on patches of T91, judged on Set5. */
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { concatenated } from '../../services/engine/ir/index.js';
 import { float32Array, writeNpz } from '../../test/support/write-npz.js';
 import { pairs, psnr } from '../embedded/luma-pairs.js';
 import type { Plane } from '../quantization/images.js';
@@ -40,18 +41,9 @@ async function patchFile(folder: string): Promise<string> {
       }
     }
   }
-  const joined = (parts: readonly Float32Array[]): Float32Array => {
-    const whole = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-    let at = 0;
-    for (const part of parts) {
-      whole.set(part, at);
-      at += part.length;
-    }
-    return whole;
-  };
   await writeNpz(path, {
-    input: float32Array([inputs.length, 1, PATCH, PATCH], joined(inputs)),
-    labels: float32Array([labels.length, 1, FACTOR * PATCH, FACTOR * PATCH], joined(labels)),
+    input: float32Array([inputs.length, 1, PATCH, PATCH], concatenated(inputs)),
+    labels: float32Array([labels.length, 1, FACTOR * PATCH, FACTOR * PATCH], concatenated(labels)),
   });
   return path;
 }

@@ -1,6 +1,6 @@
 /** From a plan to the numbers of the quantized forecaster: widths, ranges, corrections, training, each judged by the outputs. */
 import { EngineError } from '../engine-errors.js';
-import type { Model } from '../ir/index.js';
+import { concatenated, type Model } from '../ir/index.js';
 import { type MethodContext, partOf, type SampleRun } from '../method.js';
 import { allocatedBits, uniformBits } from './chosen-bits.js';
 import { correctBiases, refitHeads } from './corrections.js';
@@ -11,7 +11,7 @@ import type { PointRange } from './point-form.js';
 import { type Point, pointsOf, type QuantizationPlan } from './quantization-plan.js';
 import { fullRange, leastErrorRange } from './range-choice.js';
 import { distanceOf, type SearchRequest, searchRanges } from './range-search.js';
-import { concatenated, roundWeight, type Settings, SimulatedModel, sampleRows } from './simulated-model.js';
+import { roundWeight, type Settings, SimulatedModel, sampleRows } from './simulated-model.js';
 import { trainedSettings } from './trained-rounding.js';
 
 /** Runs that the ranges are searched on; every run that is not fitted on judges the corrections. */

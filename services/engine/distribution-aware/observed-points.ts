@@ -1,5 +1,5 @@
 /** Runs the float model with its recurrent layers taken apart, and keeps of every point a sample of its rows and its extremes. */
-import { cloneModel, float32Values, GraphWriter, type Model, NameAuthority } from '../ir/index.js';
+import { cloneModel, concatenated, float32Values, GraphWriter, type Model, NameAuthority } from '../ir/index.js';
 import type { MethodContext, SampleRun } from '../method.js';
 import { observedForm } from './point-form.js';
 import { type Point, pointsOf, type QuantizationPlan } from './quantization-plan.js';
@@ -101,13 +101,7 @@ class PointRecord {
   }
 
   get observed(): ObservedPoint {
-    const rows = new Float32Array(this.kept.reduce((sum, { length }) => sum + length, 0));
-    let at = 0;
-    for (const part of this.kept) {
-      rows.set(part, at);
-      at += part.length;
-    }
-    return { rows, low: this.low, high: this.high };
+    return { rows: concatenated(this.kept), low: this.low, high: this.high };
   }
 
   get elements(): number {

@@ -1,6 +1,7 @@
 /** The forecaster with every rounding fed: one session answers for all ranges, widths, weights and biases. */
 import {
   cloneModel,
+  concatenated,
   elementCount,
   float32Tensor,
   float32Values,
@@ -234,14 +235,4 @@ export function sampleRows(outputs: ReadonlyMap<string, Tensor>, { rows, sampleC
     start += width;
   }
   return values;
-}
-
-export function concatenated(parts: readonly Float32Array[]): Float32Array {
-  const joined = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
 }

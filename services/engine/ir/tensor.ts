@@ -163,3 +163,14 @@ export function int64Tensor(dims: readonly number[], values: readonly (number | 
 export function float32Tensor(dims: readonly number[], values: ArrayLike<number>): Tensor {
   return tensorOf('float32', dims, values instanceof Float32Array ? values : Float32Array.from(values));
 }
+
+/** All values, one part after the other, in memory of their own. */
+export function concatenated(parts: readonly Float32Array[]): Float32Array {
+  const joined = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}
