@@ -80,11 +80,12 @@ export class TrainingBatches {
     feeds: ReadonlyMap<string, Tensor>;
     targets?: Float32Array;
   } {
-    const { augmentation } = this.options;
+    const { augmentation, inputs } = this.options;
     const found = [...rows.feeds].find(([, tensor]) => tensor.dataType === 'float32');
     if (!augmentation || !found) return { feeds: rows.feeds, ...(targets ? { targets } : {}) };
     const [name, tensor] = found;
-    const batch = { values: float32Values(tensor), dims: tensor.dims, samples, ...(targets ? { targets } : {}) };
+    const targetDims = inputs.targets?.form === 'values' ? { targetDims: inputs.targets.dims } : {};
+    const batch = { values: float32Values(tensor), dims: tensor.dims, samples, ...(targets ? { targets } : {}), ...targetDims };
     const result = augmentation.apply(batch, epoch);
     return {
       feeds: new Map([...rows.feeds, [name, float32Tensor(tensor.dims, result.values)]]),

@@ -3,7 +3,7 @@ import type { PseudoRandom } from '../../runtime/pseudo-random.js';
 import { randomStream } from '../random-stream.js';
 import { type CropOptions, type CutoutOptions, crop, cutout, type FlipOptions, flip } from './image-augmentation.js';
 import { checkMixup, type MixupOptions, mixRows, mixupShare } from './mixup.js';
-import type { RowAugmentation } from './row-augmentation.js';
+import type { RowAugmentation, TargetImage } from './row-augmentation.js';
 import { type JitterOptions, jitter, type NoiseOptions, noise } from './series-augmentation.js';
 
 export type AugmentationOptions = FlipOptions | CropOptions | CutoutOptions | MixupOptions | JitterOptions | NoiseOptions;
@@ -17,6 +17,8 @@ export interface AugmentationBatch {
   readonly samples: ArrayLike<number>;
   /** One row of numbers per sample (class shares, values), mixed with the samples; absent when nothing but a teacher is followed. */
   readonly targets?: Float32Array;
+  /** Their dims, given where they may be pictures: what moves a sample moves a target of a whole multiple of its size then. */
+  readonly targetDims?: readonly number[];
 }
 
 export interface AugmentedBatch {
@@ -44,6 +46,7 @@ export function createAugmentation(options: readonly AugmentationOptions[], seed
       for (const [place, step] of steps.entries())
         step(augmented, {
           dims: batch.dims.slice(1),
+          factor: targetFactor(batch),
           randoms: Array.from(batch.samples, (sample) => randomStream(seed, epoch, sample, place)),
         });
       return augmented;
@@ -51,8 +54,24 @@ export function createAugmentation(options: readonly AugmentationOptions[], seed
   };
 }
 
-/** In place. `dims` of one sample; one stream of random numbers per row. */
-type BatchStep = (batch: AugmentedBatch, facts: { readonly dims: readonly number[]; readonly randoms: readonly PseudoRandom[] }) => void;
+interface BatchFacts {
+  /** Of one sample. */
+  readonly dims: readonly number[];
+  /** Size of a target that is a picture, over that of its sample; undefined for other targets. */
+  readonly factor: number | undefined;
+  /** One stream of random numbers per row. */
+  readonly randoms: readonly PseudoRandom[];
+}
+
+/** In place. */
+type BatchStep = (batch: AugmentedBatch, facts: BatchFacts) => void;
+
+/** [N, C, H, W] beside targets of [N, K, f H, f W]. */
+function targetFactor({ dims, targetDims }: AugmentationBatch): number | undefined {
+  if (dims.length !== 4 || targetDims?.length !== 4) return undefined;
+  const [height, width] = [2, 3].map((axis) => (targetDims[axis] ?? 0) / (dims[axis] ?? 1));
+  return height === width && Number.isInteger(height) && height !== 0 ? height : undefined;
+}
 
 function stepOf(options: AugmentationOptions): BatchStep {
   switch (options.name) {
@@ -74,9 +93,14 @@ function stepOf(options: AugmentationOptions): BatchStep {
 }
 
 function rowByRow(augment: RowAugmentation): BatchStep {
-  return ({ values }, { dims, randoms }) => {
-    const length = values.length / randoms.length;
-    for (const [row, random] of randoms.entries()) augment(values.subarray(row * length, (row + 1) * length), dims, random);
+  return ({ values, targets }, { dims, factor, randoms }) => {
+    const count = randoms.length;
+    const rowOf = (all: Float32Array, row: number): Float32Array =>
+      all.subarray((row * all.length) / count, ((row + 1) * all.length) / count);
+    for (const [row, random] of randoms.entries()) {
+      const target: TargetImage | undefined = targets && factor ? { values: rowOf(targets, row), factor } : undefined;
+      augment({ values: rowOf(values, row), dims, ...(target ? { target } : {}) }, random);
+    }
   };
 }
 

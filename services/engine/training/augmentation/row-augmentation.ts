@@ -2,8 +2,21 @@
 import { EngineError } from '../../engine-errors.js';
 import type { PseudoRandom } from '../../runtime/pseudo-random.js';
 
-/** `row`: elements of one sample of shape `dims` (without the sample axis). */
-export type RowAugmentation = (row: Float32Array, dims: readonly number[], random: PseudoRandom) => void;
+/** A target that is a picture of the sample, `factor` times as high and as wide: [channels, factor height, factor width]. */
+export interface TargetImage {
+  readonly values: Float32Array;
+  readonly factor: number;
+}
+
+/** `dims`: shape of one sample, without the sample axis. */
+export interface AugmentedRow {
+  readonly values: Float32Array;
+  readonly dims: readonly number[];
+  /** Absent where targets are no pictures, or there are none. */
+  readonly target?: TargetImage;
+}
+
+export type RowAugmentation = (row: AugmentedRow, random: PseudoRandom) => void;
 
 /** Throws EngineError `recipe_invalid` unless samples have `axes.length` axes. */
 export function requireAxes(name: string, dims: readonly number[], axes: readonly string[]): void {

@@ -17,7 +17,7 @@ export interface NoiseOptions {
 /** out[t] = row[min(max(t + s, 0), T - 1)], s uniform from -steps to steps. */
 export function jitter({ name, steps }: JitterOptions): RowAugmentation {
   requireCount(name, 'steps', steps);
-  return (row, dims, random) => {
+  return ({ values: row, dims }, random) => {
     requireAxes(name, dims, ['time', 'features']);
     const [length = 0, features = 0] = dims;
     const shift = random.below(2 * steps + 1) - steps;
@@ -33,7 +33,7 @@ export function jitter({ name, steps }: JitterOptions): RowAugmentation {
 export function noise({ name, deviation }: NoiseOptions): RowAugmentation {
   if (!(deviation > 0 && Number.isFinite(deviation)))
     throw new EngineError('recipe_invalid', `Augmentation "${name}" needs a deviation above 0, not ${deviation}.`);
-  return (row, _dims, random) => {
+  return ({ values: row }, random) => {
     for (let at = 0; at < row.length; at++) row[at] = (row[at] ?? 0) + deviation * random.normal();
   };
 }

@@ -97,6 +97,70 @@ describe('images', () => {
   });
 });
 
+/** A picture `factor` times the size of the image: each pixel repeated, so that it follows the image wherever that goes. */
+function enlarged(image: readonly number[], factor: number): number[] {
+  const [height, width] = [factor * HEIGHT, factor * WIDTH];
+  return Array.from({ length: CHANNELS * height * width }, (_, place) => {
+    const [channel, y, x] = [Math.floor(place / (height * width)), Math.floor(place / width) % height, place % width];
+    return pixel(image, channel, Math.floor(y / factor), Math.floor(x / factor));
+  });
+}
+
+describe('targets that are pictures', () => {
+  const paired = (before: AugmentationBatch, factor: number): AugmentationBatch => ({
+    ...before,
+    targets: Float32Array.from(enlarged([...before.values], factor)),
+    targetDims: [1, CHANNELS, factor * HEIGHT, factor * WIDTH],
+  });
+
+  test.each<AugmentationOptions>([{ name: 'flip' }, { name: 'crop', padding: 3 }])('%o moves them with the sample', (options) => {
+    fc.assert(
+      fc.property(seeds, fc.integer({ min: 1, max: 4 }), ({ seed, epoch, sample }, factor) => {
+        const { values, targets } = createAugmentation([options], seed).apply(paired(images([sample]), factor), epoch);
+        expect([...(targets ?? [])]).toEqual(enlarged([...values], factor));
+      }),
+    );
+  });
+
+  test('crop: rows and columns of the target by plain slicing, the factor times the shift of the sample', () => {
+    const [factor, padding] = [3, 2];
+    for (let sample = 0; sample < 40; sample++) {
+      const before = images([sample]);
+      const target = Float32Array.from({ length: factor * factor * IMAGE }, (_, at) => 1000 + at);
+      const batch = { ...before, targets: target, targetDims: [1, CHANNELS, factor * HEIGHT, factor * WIDTH] };
+      const after = createAugmentation([{ name: 'crop', padding }], 7).apply(batch, 0);
+      /** A pixel in the middle is never lost: where it went tells the shift. */
+      const place = after.values.indexOf(before.values[2 * WIDTH + 2] ?? 0);
+      const [down, right] = [2 - Math.floor(place / WIDTH), 2 - (place % WIDTH)];
+      const [height, width] = [factor * HEIGHT, factor * WIDTH];
+      const rows = Array.from({ length: CHANNELS * height }, (_, row) => [...target.slice(row * width, (row + 1) * width)]);
+      const moved = Array.from({ length: CHANNELS }, (_, channel) => rows.slice(channel * height, (channel + 1) * height)).flatMap(
+        (plane) =>
+          plane.flatMap((_, y) => {
+            const source = plane[y + factor * down] ?? Array.from({ length: width }, () => 0);
+            return source.map((_, x) => source[x + factor * right] ?? 0);
+          }),
+      );
+      expect([...(after.targets ?? [])]).toEqual(moved);
+    }
+  });
+
+  test('cutout and noise leave them whole, and targets of another form are left where they are', () => {
+    const batch = paired(images([5]), 2);
+    const { targets } = createAugmentation(
+      [
+        { name: 'cutout', size: 3 },
+        { name: 'noise', deviation: 1 },
+      ],
+      1,
+    ).apply(batch, 0);
+    expect(targets).toEqual(batch.targets);
+    const odd = { ...batch, targetDims: [1, CHANNELS, 2 * HEIGHT + 1, 2 * WIDTH] };
+    for (let epoch = 0; epoch < 4; epoch++)
+      expect(createAugmentation([{ name: 'flip' }], 1).apply(odd, epoch).targets).toEqual(batch.targets);
+  });
+});
+
 describe('series', () => {
   test('jitter: the window a few steps earlier or later, its ends repeated', () => {
     fc.assert(

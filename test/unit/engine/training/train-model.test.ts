@@ -74,6 +74,21 @@ describe('train', () => {
     expect(after.get('w2')).not.toEqual(before.get('w2'));
   });
 
+  test('pairs of pictures are augmented together: the network that is right about them stays right', async () => {
+    const builder = new ModelBuilder();
+    const x = builder.input('x', ['n', 4, 6, 6]);
+    const identity = float32Tensor([4, 4, 1, 1], [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
+    const mixed = builder.node('Conv', [x, builder.constant('w', identity)]);
+    const picture = builder.node('DepthToSpace', [mixed], { blocksize: attributeOf.int(2) });
+    const { model } = builder.output(picture, ['n', 1, 12, 12]);
+    const inputs = noise([16, 4, 6, 6], 3);
+    const [targets = new Float32Array()] = await outputsOf(model, { x: inputs });
+    const samples = { input: 'x', dims: [4, 6, 6], values: float32Values(inputs), targets: { dims: [1, 12, 12], values: targets } };
+    const options = { epochs: 3, batch_size: 4, optimizer: { name: 'sgd' }, augmentation: [{ name: 'crop', padding: 2 }] } as const;
+    const { training } = await train(model, options, learningContext(sourceOf(samples)));
+    expect(Math.max(...(training?.curve.map(({ loss }) => loss) ?? [1]))).toBeLessThan(1e-9);
+  });
+
   test('a run that is not a number any more ends with what to do', async () => {
     const source = sourceOf(blobs({ count: 64, features: 16, classes: 10 }));
     const options = { epochs: 30, batch_size: 16, learning_rate: 1e12, optimizer: { name: 'sgd' } } as const;
