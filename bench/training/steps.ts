@@ -59,19 +59,18 @@ try {
   for (let row = 0; row < shares.length; row += classes) shares[row + random.below(classes)] = 1;
   const all = new Map([...feeds, [targets.name, network.isClassifier ? float32Tensor(targets.dims, shares) : goal]]);
   let taken = 0;
-  const step = async (): Promise<void> => {
-    taken += 1;
-    await session.step(all, taken, 1e-4);
+  const run = async (): Promise<number> => {
+    const steps = Array.from({ length: session.stepsPerRun }, () => ({ feeds: all, learningRate: 1e-4 }));
+    await session.run(taken + 1, steps);
+    taken += steps.length;
+    return steps.length;
   };
-  for (let warm = 0; warm < 5; warm++) await step();
+  while (taken < 5) await run();
   const rates: number[] = [];
   for (let window = 0; window < WINDOWS; window++) {
     const started = performance.now();
     let steps = 0;
-    while (performance.now() - started < WINDOW_MS || steps < 3) {
-      await step();
-      steps += 1;
-    }
+    while (performance.now() - started < WINDOW_MS || steps < 3) steps += await run();
     rates.push((1000 * steps) / (performance.now() - started));
   }
   await session.close();

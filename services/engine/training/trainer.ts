@@ -1,4 +1,4 @@
-/** The training loop: one batch, one run of the graph, one step of the optimizer; checkpoints on the way. */
+/** The training loop: batches, one run of the graph with one step of the optimizer for each; checkpoints between runs. */
 import { EngineError } from '../engine-errors.js';
 import { float32Values } from '../ir/index.js';
 import type { LearningCurvePoint } from '../method.js';
@@ -57,10 +57,7 @@ export async function train(run: TrainingRun): Promise<TrainingResult> {
   const started = performance.now();
   const trainer = new Trainer(run);
   const resumedAt = await trainer.resume();
-  for (let step = resumedAt; step < trainer.steps; step++) {
-    run.signal.throwIfAborted();
-    await trainer.step(step);
-  }
+  for (let step = resumedAt; step < trainer.steps; ) step += await trainer.advance(step);
   return {
     ...{ weights: trainer.result(), curve: trainer.curve, steps: trainer.steps, resumedAt },
     seconds: (performance.now() - started) / 1000,
@@ -92,15 +89,23 @@ class Trainer {
     this.average = options.averageDecay === undefined ? undefined : new MovingAverage(session.parameters(), options.averageDecay);
   }
 
-  async step(step: number): Promise<void> {
-    const { batches, session, options } = this.run;
-    const batch = await batches.at(step);
-    const rate = learningRateAt(options.learningRate, step, this.steps);
-    const found = await session.step(batch.feeds, step + 1, rate);
-    if (!Number.isFinite(found.loss)) throw diverged(step);
+  /** Steps from `step` on in one run. Returns how many. */
+  async advance(step: number): Promise<number> {
+    const { batches, session, options, signal } = this.run;
+    const count = Math.min(this.average ? 1 : session.stepsPerRun, this.steps - step);
+    const taken: (TrainingBatch & { readonly learningRate: number })[] = [];
+    for (let at = step; at < step + count; at++) {
+      signal.throwIfAborted();
+      taken.push({ ...(await batches.at(at)), learningRate: learningRateAt(options.learningRate, at, this.steps) });
+    }
+    signal.throwIfAborted();
+    const results = await session.run(step + 1, taken);
+    const wrong = results.findIndex(({ loss }) => !Number.isFinite(loss));
+    if (wrong >= 0) throw diverged(step + wrong);
     this.average?.update(session.parameters());
-    this.record(step, rate, { batch, found });
-    if (performance.now() - this.saved >= (this.run.checkpointEveryMs ?? CHECKPOINT_MS)) await this.save(step + 1);
+    for (const [at, batch] of taken.entries()) this.record(step + at, batch.learningRate, { batch, found: results[at] as StepResult });
+    if (performance.now() - this.saved >= (this.run.checkpointEveryMs ?? CHECKPOINT_MS)) await this.save(step + count);
+    return count;
   }
 
   result(): ReadonlyMap<string, Float32Array> {

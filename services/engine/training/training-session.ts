@@ -1,11 +1,19 @@
-/** Runs the training graph, optimizer included: one batch in, the loss out. What a step moved is what the next one reads. */
-import { float32Tensor, float32Values, type Tensor } from '../ir/index.js';
+/** Runs the training graph, optimizer included: batches in, losses out. What a step moved is what the next one reads. */
+import { bytesInMemory, float32Tensor, float32Values, type Tensor } from '../ir/index.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
 import type { OptimizerStep } from './optimizer.js';
-import { stepFeeds, stepSessionOptions, storedFeeds } from './step-session.js';
+import { RunLength } from './run-length.js';
+import { loopOverSteps, type StepLoop } from './step-loop.js';
+import { stepSessionOptions, storedFeeds } from './step-session.js';
 import type { Parameter, RunningStatistics } from './trainable-model.js';
 import type { TrainingGraph } from './training-graph.js';
 import { copyArrays } from './training-state.js';
+
+export interface StepRequest {
+  /** The inputs of the model and those that the objective added. */
+  readonly feeds: ReadonlyMap<string, Tensor>;
+  readonly learningRate: number;
+}
 
 export interface StepResult {
   readonly loss: number;
@@ -15,43 +23,98 @@ export interface StepResult {
 
 /** Must be closed. */
 export class TrainingSession {
-  /** By graph input: what the last step made, or what the first begins with. */
+  /** By graph input: what the last run made, or what the first begins with. */
   private readonly moving: Map<string, Tensor>;
   private readonly stored: ReadonlyMap<string, Tensor>;
   private readonly fetches: readonly string[];
+  private readonly length = new RunLength();
+  /** Batches of one run, by input. */
+  private readonly stacks = new Map<string, Uint8Array>();
 
   private constructor(
     private readonly session: ExecutionSession,
     private readonly graph: TrainingGraph,
     private readonly optimizer: OptimizerStep,
+    private readonly loop: StepLoop,
   ) {
     this.stored = storedFeeds(session, graph);
     this.moving = new Map(optimizer.moving.map(({ input, dims, initial }) => [input, float32Tensor(dims, initial)]));
-    this.fetches = [
-      ...new Set([graph.loss, graph.output, ...optimizer.moving.map(({ output }) => output)]),
-      ...graph.statistics.flatMap(({ batchMean, batchVariance }) => [batchMean, batchVariance]),
-    ];
+    this.fetches = [...optimizer.moving.map(({ output }) => output), ...loop.observed];
   }
 
   /** Throws RangeError for a graph that was made without an optimizer. */
   static async open(runtime: Runtime, graph: TrainingGraph): Promise<TrainingSession> {
     const { optimizer } = graph;
     if (!optimizer) throw new RangeError('the training graph has no optimizer');
-    return new TrainingSession(await runtime.open(graph.model, stepSessionOptions), graph, optimizer);
+    const loop = loopOverSteps(graph, optimizer);
+    return new TrainingSession(await runtime.open(loop.model, stepSessionOptions), graph, optimizer, loop);
   }
 
-  /** `feeds`: the inputs of the model and those that the objective added. `step` is counted from 1. Parameters and running statistics move. */
-  async step(feeds: ReadonlyMap<string, Tensor>, step: number, learningRate: number): Promise<StepResult> {
-    const rates = [...this.optimizer.ratesAt(step, learningRate)].map(([name, rate]) => [name, float32Tensor([], [rate])] as const);
-    const own = [...this.stored, ...this.moving, ...rates];
-    const found = await this.session.run(stepFeeds(this.session, own, feeds), this.fetches);
+  /** Steps that the next run should take: many of a small model, one of a large one. Nothing but time and memory depends on it. */
+  get stepsPerRun(): number {
+    return this.length.steps;
+  }
+
+  /**
+   * One run of the runtime: step `first`, counted from 1, and those behind it. Parameters and running statistics move.
+   * Returns what each step found.
+   */
+  async run(first: number, steps: readonly StepRequest[]): Promise<StepResult[]> {
+    const started = performance.now();
+    const feeds = new Map([...this.stored, ...this.moving, ...this.stackedFeeds(steps), ...this.stackedRates(first, steps)]);
+    const found = await this.session.run(feeds, this.fetches);
     for (const { input, output } of this.optimizer.moving) this.moving.set(input, found.get(output) as Tensor);
-    const values = (name: string): Float32Array => float32Values(found.get(name) as Tensor);
-    for (const each of this.graph.statistics) updateStatistics(each, values(each.batchMean), values(each.batchVariance));
-    return { loss: values(this.graph.loss)[0] ?? Number.NaN, output: found.get(this.graph.output) as Tensor };
+    const observed = new Map(this.loop.observed.map((name) => [name, unstacked(found.get(name) as Tensor)] as const));
+    const at = (name: string, step: number): Tensor => observed.get(name)?.[step] as Tensor;
+    for (const step of steps.keys())
+      for (const each of this.graph.statistics)
+        updateStatistics(each, float32Values(at(each.batchMean, step)), float32Values(at(each.batchVariance, step)));
+    this.length.took(performance.now() - started, steps.length);
+    return steps.map((_, step) => ({
+      loss: float32Values(at(this.graph.loss, step))[0] ?? Number.NaN,
+      output: at(this.graph.output, step),
+    }));
   }
 
-  /** The trained parameters by name. Views: good until the next step. */
+  private stackedRates(first: number, steps: readonly StepRequest[]): (readonly [string, Tensor])[] {
+    const rates = steps.map(({ learningRate }, at) => this.optimizer.ratesAt(first + at, learningRate));
+    const names = [...(rates[0]?.keys() ?? [])];
+    return names.map(
+      (name) =>
+        [
+          name,
+          float32Tensor(
+            [steps.length],
+            rates.map((each) => each.get(name) ?? Number.NaN),
+          ),
+        ] as const,
+    );
+  }
+
+  /** Of the batches what the graph takes, all steps of an input in one piece of memory. */
+  private stackedFeeds(steps: readonly StepRequest[]): (readonly [string, Tensor])[] {
+    let bytes = 0;
+    const stacked = this.loop.sequences.flatMap((name) => {
+      const parts = steps.flatMap(({ feeds }) => feeds.get(name) ?? []);
+      bytes += parts[0]?.data.byteLength ?? 0;
+      return parts.length === 0 ? [] : [[name, this.stack(name, parts)] as const];
+    });
+    this.length.weighed(bytes);
+    return stacked;
+  }
+
+  private stack(name: string, parts: readonly Tensor[]): Tensor {
+    const [{ dataType, dims, data }] = parts as readonly [Tensor];
+    if (parts.length === 1) return { dataType, dims: [1, ...dims], data };
+    const length = parts.length * data.byteLength;
+    const known = this.stacks.get(name);
+    const bytes = known?.byteLength === length ? known : new Uint8Array(length);
+    this.stacks.set(name, bytes);
+    for (const [at, part] of parts.entries()) bytes.set(part.data.read(), at * data.byteLength);
+    return { dataType, dims: [parts.length, ...dims], data: bytesInMemory(bytes) };
+  }
+
+  /** The trained parameters by name. Views: good until the next run. */
   parameters(): Map<string, Float32Array> {
     return new Map(
       this.graph.parameters.flatMap(({ name }) => {
@@ -61,7 +124,7 @@ export class TrainingSession {
     );
   }
 
-  /** Everything that moves, by `parameter/<name>`, `<buffer>/<name>` and `statistics/<name>`. Views: good until the next step. */
+  /** Everything that moves, by `parameter/<name>`, `<buffer>/<name>` and `statistics/<name>`. Views: good until the next run. */
   arrays(): Map<string, Float32Array> {
     const statistics: readonly Parameter[] = this.graph.statistics.flatMap(({ mean, variance }) => [mean, variance]);
     return new Map([
@@ -78,6 +141,13 @@ export class TrainingSession {
   close(): Promise<void> {
     return this.session.close();
   }
+}
+
+/** The values of the single steps: views. */
+function unstacked({ dataType, dims: [count = 0, ...dims], data }: Tensor): Tensor[] {
+  const bytes = data.read();
+  const size = bytes.byteLength / count;
+  return Array.from({ length: count }, (_, at) => ({ dataType, dims, data: bytesInMemory(bytes.subarray(at * size, (at + 1) * size)) }));
 }
 
 /**
