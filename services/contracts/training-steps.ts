@@ -67,10 +67,13 @@ const schedule = Type.Union(
 );
 
 const augmentation = Type.Union([
-  Type.Object({ name: Type.Literal('flip') }, { ...strict, description: 'Images: mirrored left to right, every other time.' }),
+  Type.Object(
+    { name: Type.Literal('flip') },
+    { ...strict, description: 'Images: mirrored left to right, every other time; labels that are pictures alike.' },
+  ),
   Type.Object(
     { name: Type.Literal('crop'), padding: Type.Integer({ minimum: 1, maximum: 1024 }) },
-    { ...strict, description: 'Images: shifted by up to `padding` pixels, zeros where nothing was.' },
+    { ...strict, description: 'Images: shifted by up to `padding` pixels, zeros where nothing was; labels that are pictures alike.' },
   ),
   Type.Object(
     { name: Type.Literal('cutout'), size: Type.Integer({ minimum: 1, maximum: 4096 }) },
@@ -130,10 +133,14 @@ const teacherLosses = [
     {
       kind: Type.Enum(['attention', 'similarity', 'relation', 'feature']),
       weight: term.weight,
-      student: valueName('Name of a value inside the student.'),
-      teacher: valueName('Name of a value inside the teacher.'),
+      student: Type.Optional(valueName('Name of a value inside the student. Default: that of the teacher.')),
+      teacher: Type.Optional(valueName('Name of a value inside the teacher. Default: that of the student.')),
     },
-    { ...strict, description: "Values inside both networks; for 'feature', of one width or of two with a matrix trained between them." },
+    {
+      ...strict,
+      description:
+        "Values inside both networks; for 'feature', of one width or of two with a matrix trained between them. Without names, all pairs of layers that every path passes through, matched in order and by relative depth, share the weight.",
+    },
   ),
 ] as const;
 

@@ -145,6 +145,8 @@ export interface LearningCurvePoint {
 export interface TrainingSummary {
   readonly method: string;
   readonly losses: readonly string[];
+  /** Values inside student and teacher that were compared, by name; absent when there were none. */
+  readonly hints?: readonly { readonly student: string; readonly teacher: string }[];
   readonly steps: number;
   /** Step that a checkpoint of an earlier attempt stood at; 0 for a run in one piece. */
   readonly resumed_at: number;

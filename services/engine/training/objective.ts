@@ -31,13 +31,16 @@ export type LossTerm =
   | { readonly kind: 'teacher-values'; readonly weight?: number; readonly output?: number }
   | { readonly kind: 'teacher-huber'; readonly weight?: number; readonly output?: number; readonly delta?: number }
   | { readonly kind: 'teacher-probabilities'; readonly weight?: number; readonly output?: number }
-  | {
-      readonly kind: 'attention' | 'similarity' | 'relation' | 'feature';
-      readonly weight?: number;
-      /** Names of values of the main graphs. */
-      readonly student: string;
-      readonly teacher: string;
-    };
+  | HintTerm;
+
+/** A loss of values inside both networks. */
+export interface HintTerm {
+  readonly kind: 'attention' | 'similarity' | 'relation' | 'feature';
+  readonly weight?: number;
+  /** Names of values of the main graphs. */
+  readonly student: string;
+  readonly teacher: string;
+}
 
 /** Inputs of the training graph that a term reads, by what has to be fed. */
 export interface ObjectiveInputs {
@@ -134,7 +137,7 @@ class TermWriter {
     }
   }
 
-  private featureLoss(term: Extract<LossTerm, { student: string }>): Value {
+  private featureLoss(term: HintTerm): Value {
     const student = this.scope.value(term.student);
     if (!student) throw new EngineError('recipe_invalid', `The student computes no value "${term.student}".`, { value: term.student });
     const dims = this.teacher?.shapes.get(term.teacher);

@@ -1,7 +1,7 @@
 /** What a recipe says of training, and what it means when it says nothing. */
 import type { AugmentationOptions } from './augmentation/augmentation.js';
+import type { OpenLossTerm } from './automatic-hints.js';
 import type { Schedule } from './learning-rate.js';
-import type { LossTerm } from './objective.js';
 import type { OptimizerOptions } from './optimizer.js';
 import type { TrainerOptions } from './trainer.js';
 
@@ -50,7 +50,7 @@ export interface TrainingOptions {
   /** What the outputs mean, where labels do not tell. */
   readonly task?: 'classification' | 'regression';
   /** Default: by the kind of each output. */
-  readonly losses?: readonly LossTerm[];
+  readonly losses?: readonly OpenLossTerm[];
 }
 
 /** Defaults by method: from scratch, or from weights that are good already. */

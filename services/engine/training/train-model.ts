@@ -8,11 +8,12 @@ import type { MethodContext, MethodOutcome, NodeChange } from '../method.js';
 import { constantNodeTensor } from '../passes/constant-nodes.js';
 import { cleanUp } from '../passes/index.js';
 import { createAugmentation } from './augmentation/augmentation.js';
+import { hintPairs, namedLosses } from './automatic-hints.js';
 import { automaticLosses } from './automatic-losses.js';
 import { checkpointFile } from './checkpoint.js';
 import { insertNormalizations, unnormalizedConvolutions } from './fresh-normalization.js';
 import { initialize } from './initialization.js';
-import { objectiveOf } from './objective.js';
+import { type LossTerm, objectiveOf } from './objective.js';
 import { batchSizeOf, type TrainingDefaults, type TrainingOptions, trainerOptions } from './options.js';
 import { Teacher, teacherShapes } from './teacher.js';
 import { type Parameter, trainableModel } from './trainable-model.js';
@@ -101,7 +102,7 @@ interface Prepared {
   readonly options: TrainerOptions;
   readonly batches: TrainingBatches;
   readonly teacher?: Teacher;
-  readonly losses: readonly string[];
+  readonly losses: readonly LossTerm[];
 }
 
 async function prepare(
@@ -119,13 +120,14 @@ async function prepare(
     ...(labels ? { labels } : {}),
     ...(options.task ? { task: options.task } : {}),
   };
-  const terms = options.losses ?? automaticLosses(facts);
   const shapes = teacherModel && (await teacherShapes(context.runtime, teacherModel, feeds));
-  const { objective, inputs } = objectiveOf(terms, shapes);
   const batchStatistics = options.batch_normalization !== 'fixed';
   const passThrough = task.passThrough ? { passThrough: task.passThrough } : {};
   const also = task.alsoTrained ? { alsoTrained: task.alsoTrained } : {};
   const trainable = await trainableModel({ model, feeds, context, batchStatistics, ...also });
+  const teaching = teacherModel && shapes && { graph: teacherModel.graph, shapes: shapes.shapes };
+  const terms = namedLosses(options.losses ?? automaticLosses(facts), { graph: model.graph, shapes: trainable.shapes }, teaching);
+  const { objective, inputs } = objectiveOf(terms, shapes);
   const trainer = trainerOptions(options, task.defaults);
   const graph = await trainingGraph({
     ...{ trainable, feeds, objective, isTrained: trainedBy(options), updates: trainer },
@@ -141,7 +143,7 @@ async function prepare(
     ...(augmentation ? { augmentation } : {}),
     ...(teacher ? { teacher } : {}),
   });
-  return { graph, batches, options: trainer, ...(teacher ? { teacher } : {}), losses: terms.map(({ kind }) => kind) };
+  return { graph, batches, options: trainer, ...(teacher ? { teacher } : {}), losses: terms };
 }
 
 function trainedBy({ trainable, frozen = [] }: TrainingOptions): (parameter: Parameter) => boolean {
@@ -172,7 +174,7 @@ function writeWeights(model: Model, graph: TrainingGraph, { weights }: TrainingR
 interface Finished {
   readonly graph: TrainingGraph;
   readonly result: TrainingResult;
-  readonly losses: readonly string[];
+  readonly losses: readonly LossTerm[];
 }
 
 function outcome(model: Model, { by }: TrainingTask, { graph, result, losses }: Finished): MethodOutcome {
@@ -192,10 +194,19 @@ function outcome(model: Model, { by }: TrainingTask, { graph, result, losses }: 
       ];
     }),
   );
+  const hints = hintPairs(losses);
   return {
     nodes,
     training: {
-      ...{ method: by, losses, steps: result.steps, seconds: result.seconds, curve: result.curve, resumed_at: result.resumedAt },
+      ...{
+        method: by,
+        losses: [...new Set(losses.map(({ kind }) => kind))],
+        ...(hints.length > 0 ? { hints } : {}),
+        steps: result.steps,
+        seconds: result.seconds,
+        curve: result.curve,
+        resumed_at: result.resumedAt,
+      },
       parameters: [...result.weights.values()].reduce((sum, values) => sum + values.length, 0),
       steps_per_second: (result.steps - result.resumedAt) / result.seconds,
     },

@@ -50,6 +50,7 @@ describe('steps that learn', () => {
         { kind: 'dkd', alpha: 1, beta: 8 },
         { kind: 'huber', delta: 2, output: 1 },
         { kind: 'attention', student: '/layer1', teacher: '/layer1' },
+        { kind: 'similarity' },
       ],
     };
     expect([...Value.Errors(methods.distill.schema, step)]).toEqual([]);
@@ -69,7 +70,7 @@ describe('steps that learn', () => {
     { augmentation: [{ name: 'mixup', alpha: 3 }] },
     { losses: [] },
     { losses: [{ kind: 'kd', temperature: 0 }] },
-    { losses: [{ kind: 'feature', student: 'a' }] },
+    { losses: [{ kind: 'feature', student: '' }] },
   ])('refuse $0', (fault) => {
     expect(Value.Check(methods['fine-tune'].schema, { method: 'fine-tune', ...fault })).toBe(false);
   });

@@ -201,6 +201,16 @@ describe('distill', () => {
     await expect(refused).rejects.toThrow('computes no value "nowhere"');
   });
 
+  test('hints without names find the layers of both networks, and say which', async () => {
+    const follow = (student: Model, losses: readonly [{ kind: 'feature' | 'attention' | 'similarity'; student?: string }]) =>
+      distill(student, { epochs: 1, batch_size: 32, losses }, learningContext(sourceOf(unlabelled), { source: classifier() }));
+    const found = await follow(classifier({ hidden: 8 }), [{ kind: 'feature' }]);
+    expect(found.training?.hints).toEqual([{ student: 'r', teacher: 'r' }]);
+    const half = await follow(classifier({ hidden: 8 }), [{ kind: 'similarity', student: 'h' }]);
+    expect(half.training?.hints).toEqual([{ student: 'h', teacher: 'h' }]);
+    await expect(follow(classifier(), [{ kind: 'attention' }])).rejects.toThrow('name them with "student" and "teacher"');
+  });
+
   test('a job without the teacher that its recipe names is refused', async () => {
     await expect(distill(classifier(), { teacher: 'given' }, learningContext(sourceOf(unlabelled)))).rejects.toThrow('teacher_model_id');
   });
