@@ -97,11 +97,18 @@ function layoutOf(run: SampleRun, fixedBatch: number | null): Layout {
   return { columns, shared, recordBytes: offset };
 }
 
-/** The real samples of a run; what fills up a fixed batch is left out. */
+/** The real samples of a run; what fills up a fixed batch is left out. Throws EngineError `dataset_invalid` for samples of another size. */
 function recordsOf({ feeds, labels, sampleCount }: SampleRun, { columns, recordBytes }: Layout): Uint8Array {
   const records = new Uint8Array(recordBytes * sampleCount);
-  for (const { name, offset, rowBytes } of columns) {
-    const bytes = (name === LABELS ? labels : feeds.get(name))?.data.read() ?? new Uint8Array();
+  for (const { name, offset, rowBytes, rowDims, joinable } of columns) {
+    const tensor = name === LABELS ? labels : feeds.get(name);
+    const dims = joinable ? tensor?.dims.slice(1) : tensor?.dims;
+    if (dims?.join() !== rowDims.join())
+      throw new EngineError(
+        'dataset_invalid',
+        `Training takes samples of one size, and these differ: [${rowDims}] and [${dims ?? ''}]. Cut them into pieces of one size.`,
+      );
+    const bytes = tensor?.data.read() ?? new Uint8Array();
     for (let row = 0; row < sampleCount; row++)
       records.set(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), row * recordBytes + offset);
   }

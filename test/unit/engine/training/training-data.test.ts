@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Dataset, openDataset } from '../../../../services/engine/data/dataset.js';
-import { type DataType, float32Values, integerValues, type Shape } from '../../../../services/engine/ir/index.js';
+import { type DataType, float32Tensor, float32Values, integerValues, type Shape } from '../../../../services/engine/ir/index.js';
+import type { RunSource } from '../../../../services/engine/method.js';
 import type { InputOutputInfo } from '../../../../services/engine/runtime/execution-session.js';
 import { openTrainingData } from '../../../../services/engine/training/training-data.js';
 import { temporaryFolder } from '../../../support/temporary-folder.js';
@@ -55,6 +56,17 @@ describe('openTrainingData', () => {
     await source.close();
     await data.close();
     expect(await readdir(folder)).toEqual(['data.npz']);
+  });
+
+  test('refuses samples of different sizes', async () => {
+    const source: RunSource = {
+      ...{ sampleCount: 2, fixedBatch: 1, sampleBytes: 64 },
+      async *runs() {
+        for (const side of [4, 3])
+          yield { feeds: new Map([['x', float32Tensor([1, side, side], new Float32Array(side * side))]]), rows: 1, sampleCount: 1 };
+      },
+    };
+    await expect(openTrainingData(source, { scratch: await temporaryFolder() })).rejects.toThrow(/samples of one size/);
   });
 
   test('what the caller writes into a batch does not come again', async () => {
