@@ -2,7 +2,9 @@
  * Recurrent and attention forecasters: all tensors in few bits, the 8-bit artifact, and a recipe from training to 4 bits. JSON lines on
  * standard output, each with the processor; tables and verdicts on standard error, and in tables.md of the folder.
  *
- * npm run bench -- forecasting [--sections fewbits,trained,artifact,recipe] [--folder DIR]
+ * npm run bench -- forecasting [--sections fewbits,trained,artifact,recipe] [--only etth,pjm] [--folder DIR]
+ *
+ * `--only` is for the rows of fewbits and trained.
  *
  * Models and series come from LATHE_DATA (default ../shared/data). Ranges are chosen on training windows; test windows only report.
  */
@@ -14,11 +16,20 @@ import { report } from './forecasting/tables.js';
 import { runSections } from './quantization/run-sections.js';
 
 const { values: options } = parseArgs({
-  options: { sections: { type: 'string', default: 'fewbits,trained,artifact,recipe' }, folder: { type: 'string' } },
+  options: {
+    sections: { type: 'string', default: 'fewbits,trained,artifact,recipe' },
+    only: { type: 'string' },
+    folder: { type: 'string' },
+  },
 });
 
 await runSections({
-  sections: { fewbits: fewBitsSection, trained: trainedSection, artifact: artifactSection, recipe: recipeSection },
+  sections: {
+    fewbits: (bench) => fewBitsSection(bench, options.only),
+    trained: (bench) => trainedSection(bench, options.only),
+    artifact: artifactSection,
+    recipe: recipeSection,
+  },
   wanted: options.sections,
   subjects: [],
   only: undefined,

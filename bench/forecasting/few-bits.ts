@@ -33,13 +33,18 @@ const trained: readonly (Row & { readonly only: Forecaster['name'] })[] = [
   },
 ];
 
-export async function trainedSection(bench: Workbench): Promise<void> {
-  for (const forecaster of await forecasters(bench))
+/** `only`: names with commas between; default all. */
+export async function trainedSection(bench: Workbench, only?: string): Promise<void> {
+  for (const forecaster of await forecastersOf(bench, only))
     for (const row of trained) if (row.only === forecaster.name) await oneRow(bench, forecaster, row);
 }
 
-export async function fewBitsSection(bench: Workbench): Promise<void> {
-  for (const forecaster of await forecasters(bench)) for (const row of rows) await oneRow(bench, forecaster, row);
+export async function fewBitsSection(bench: Workbench, only?: string): Promise<void> {
+  for (const forecaster of await forecastersOf(bench, only)) for (const row of rows) await oneRow(bench, forecaster, row);
+}
+
+async function forecastersOf(bench: Workbench, only: string | undefined): Promise<readonly Forecaster[]> {
+  return (await forecasters(bench)).filter(({ name }) => only === undefined || only.split(',').includes(name));
 }
 
 async function oneRow(bench: Workbench, { name, modelPath, files }: Forecaster, { form, options }: Row): Promise<void> {
