@@ -92,13 +92,14 @@ function methodsPage(): string {
 }
 
 function acceleratorsPage(): string {
-  const sections = shippedProfiles.map(({ name, title, source, buffers, words, dataflow, picojoules }) => {
+  const sections = shippedProfiles.map(({ name, title, source, buffers, words, scales, dataflow, picojoules }) => {
     const range = (widths: readonly number[]): string => (widths.length > 4 ? `${widths[0]} to ${widths.at(-1)}` : widths.join(', '));
     const rows = [
       ['bytes on the chip for weights', buffers.weight_bytes.toLocaleString('en-US')],
       ['bytes on the chip for maps', buffers.map_bytes.toLocaleString('en-US')],
       ['bits of a word of weights', range(words.weights)],
       ['bits of a word of maps', range(words.maps)],
+      ['scales', scales === 'powers-of-two' ? 'powers of two' : 'any'],
       ['dataflow', `${dataflow.kind}${'keeps_maps' in dataflow && dataflow.keeps_maps ? ', maps stay where they fit' : ''}`],
       ['pJ per byte of memory', String(picojoules.dram_byte)],
       ['pJ per byte of buffers', String(picojoules.sram_byte)],

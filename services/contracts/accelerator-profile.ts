@@ -22,6 +22,11 @@ export const AcceleratorProfile = Type.Object(
       { weights: widths('Bits of a word of weights in memory.'), maps: widths('The same for maps.') },
       { ...strict, description: 'A code takes the narrowest word that holds it.' },
     ),
+    scales: Type.Optional(
+      Type.Literal('powers-of-two', {
+        description: 'Scales of maps and weights that precision-lowering may choose. Default: any.',
+      }),
+    ),
     dataflow: Type.Union([
       Type.Object(
         {

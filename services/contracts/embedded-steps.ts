@@ -1,5 +1,6 @@
 /** The steps of a recipe that make tensors narrow for accelerators: `cross-layer-scaling` and `precision-lowering`. */
 import Type from 'typebox';
+import { losses } from './training-steps.js';
 
 const strict = { additionalProperties: false } as const;
 const bits = (description: string) => Type.Optional(Type.Integer({ minimum: 2, maximum: 15, description }));
@@ -47,6 +48,26 @@ export const precisionLoweringStep = Type.Object(
       }),
     ),
     compressed_maps: compressed('Count maps by what they take coded without loss.'),
+    recovery: Type.Optional(
+      Type.Object(
+        {
+          epochs: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: 'Passes over the data set. Default 1.' })),
+          batch_size: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_536, description: 'Samples per step. Default 64.' })),
+          learning_rate: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1000, description: 'Default 0.001.' })),
+          seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 32 - 1, description: 'Of the order of the samples. Default 0.' })),
+          losses,
+          clip_norm: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'Largest norm of all gradients together.' })),
+          average_decay: Type.Optional(
+            Type.Number({ minimum: 0, exclusiveMaximum: 1, description: 'Share of a moving average that each step keeps.' }),
+          ),
+        },
+        {
+          ...strict,
+          description:
+            'Trains weights, biases and scales with everything rounded, for each of at most four choices of widths that are compared with the budget; after the model as it came to the step, so that no labels are needed, unless the losses name them. Samples must be of one size. Default: no training.',
+        },
+      ),
+    ),
     exclude: Type.Optional(
       Type.Array(Type.String({ minLength: 1, maxLength: 512 }), {
         maxItems: 10_000,

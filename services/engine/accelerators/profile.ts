@@ -10,6 +10,8 @@ export interface AcceleratorProfile {
   readonly buffers: { readonly weight_bytes: number; readonly map_bytes: number };
   /** Bits of a word in memory. A code takes the narrowest word that holds it; wider codes than any are stored as they are. */
   readonly words: { readonly weights: readonly number[]; readonly maps: readonly number[] };
+  /** Which scales its integer arithmetic can apply; any, where nothing is said. */
+  readonly scales?: 'powers-of-two';
   readonly dataflow: Dataflow;
   readonly picojoules: {
     readonly dram_byte: number;

@@ -56,6 +56,7 @@ const dpu: AcceleratorProfile = {
     'AMD DPUCZDX8G B4096 (UG1414: 8 banks of depth 2048 and 16 channels of 8 bit, 256 kB for maps), 8-bit codes with one power-of-two scale per tensor. Assumed: as much again for weights.',
   buffers: { weight_bytes: 256 * 1024, map_bytes: 8 * 2048 * 16 },
   words: { weights: [8], maps: [8] },
+  scales: 'powers-of-two',
   dataflow: { kind: 'tiles' },
   picojoules: { dram_byte: DRAM_BYTE, sram_byte: SRAM_32KB_BYTE, multiply: multiplyBySquare([8]) },
 };

@@ -8,6 +8,6 @@ export {
   calibrate,
   type TensorStatistics,
 } from './calibrate.js';
-export { leastErrorRangeOf } from './least-error-range.js';
+export { leastErrorRangeOf, quantizationErrorOf } from './least-error-range.js';
 export type { CalibrationOptions, RangeMethod } from './options.js';
 export { strideFor } from './reading-plan.js';

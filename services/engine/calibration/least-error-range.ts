@@ -54,7 +54,12 @@ export function quantizationError(mass: BinnedMass, { low, high }: Range, levels
   return clipped + mass.roundingError(low, step, levels);
 }
 
-/** The same of values that were counted before, for any number of codes. */
+/** The error of a range over values that were counted before. */
+export function quantizationErrorOf(histogram: ValueHistogram, range: Range, levels: number): number {
+  return quantizationError(new BinnedMass(histogram), range, levels);
+}
+
+/** The range with the least error over values that were counted before, for any number of codes. */
 export function leastErrorRangeOf(histogram: ValueHistogram, levels: number): Range {
   return leastErrorRange(new BinnedMass(histogram), levels);
 }

@@ -10,6 +10,8 @@ export interface BudgetSearch<Built> {
   /** What the model loses, in the unit of `budget`. */
   readonly loss: (built: Built) => Promise<number>;
   readonly budget: number;
+  /** Builds of the model at most; each costs a pass over the samples per layer. */
+  readonly builds: number;
   /** Noise at which the first probe stands. */
   readonly firstNoise: number;
 }
@@ -20,9 +22,6 @@ export interface BudgetFound<Built> {
   readonly loss: number;
 }
 
-/** Builds of the model; each costs a pass over the samples per layer. */
-const BUILDS_MAX = 8;
-
 /**
  * The most steps whose model keeps the budget. Losses grow about as the noise does, so the next probe stands where noise * budget / loss is
  * reached, between what is known to hold and to fail; in the middle after a probe that left more than half of what was open. No steps are
@@ -32,7 +31,7 @@ export async function longestWithin<Built>(search: BudgetSearch<Built>): Promise
   let held: BudgetFound<Built> | undefined;
   const open = { from: 0, to: search.steps + 1 };
   let wanted: number | null = search.firstNoise;
-  for (let builds = 0; builds < BUILDS_MAX && open.to - open.from > 1; builds += 1) {
+  for (let builds = 0; builds < search.builds && open.to - open.from > 1; builds += 1) {
     const before = open.to - open.from;
     const guess: number = wanted === null ? Math.floor((open.from + open.to) / 2) : await stepsBelow(search, wanted, open);
     const count = Math.max(open.from + 1, Math.min(open.to - 1, guess));

@@ -92,7 +92,8 @@ async function scoreAt(
   const { weight_bits = DEFAULT_BITS.weights, weight_granularity = 'tensor' } = options;
   const activation_bits = options.activation_bits ?? (isCoded ? DEFAULT_BITS.codedActivations : DEFAULT_BITS.activations);
   const request = { model: copy, tensors, mapWidths: [activation_bits], weightWidths: [weight_bits], granularity: weight_granularity };
-  const network = await NarrowNetwork.open({ ...request, samples: few }, context);
+  const scales = context.accelerator?.scales ?? 'any';
+  const network = await NarrowNetwork.open({ ...request, scales, samples: few }, context);
   try {
     const inner = tensors.maps.filter(({ map }) => !map.isInterface).map(({ name }) => [name, activation_bits] as const);
     const widths = new Map([...inner, ...tensors.weights.map(({ name }) => [name, weight_bits] as const)]);

@@ -10,11 +10,11 @@ import { type JoinedModels, joinModels } from '../normal-equations/joined-models
 import { NormalEquations, type WeightChange } from '../normal-equations/least-squares.js';
 import type { ProbeGraph } from '../normal-equations/probe-graph.js';
 import { chooseRidge, meanShift } from '../normal-equations/ridge-choice.js';
-import { type MapCodes, WIDEST_BITS } from './narrow-codes.js';
+import { type MapCodes, type ScaleChoice, WIDEST_BITS } from './narrow-codes.js';
 import type { NarrowNetwork, Widths } from './narrow-network.js';
 import type { LowerableWeight, NetworkTensors } from './network-tensors.js';
 import { roundMaps } from './rounded-maps.js';
-import { granularityOf, storeCodes } from './stored-codes.js';
+import { granularityOf, packedBytes, storeCodes } from './stored-codes.js';
 import { type InputProducts, matrixOf, realRows, roundWeights, type WeightCodes, type WeightGranularity } from './weight-codes.js';
 
 export interface LoweringRequest {
@@ -22,6 +22,7 @@ export interface LoweringRequest {
   readonly tensors: NetworkTensors;
   readonly network: NarrowNetwork;
   readonly granularity: WeightGranularity;
+  readonly scales: ScaleChoice;
   readonly samples: RunSource;
 }
 
@@ -29,8 +30,16 @@ export interface LoweredModel {
   readonly model: Model;
   /** By name of the map. */
   readonly maps: ReadonlyMap<string, MapCodes>;
-  /** By name of the weight: its codes and the initializer that holds them. */
-  readonly weights: ReadonlyMap<string, { readonly codes: WeightCodes; readonly initializer: string }>;
+  /** By name of the weight. */
+  readonly weights: ReadonlyMap<string, LoweredWeight>;
+}
+
+export interface LoweredWeight {
+  readonly bits: number;
+  /** Bytes of codes and scales in a memory of exact widths. */
+  readonly bytes: number;
+  /** Name of the initializer that holds the codes. */
+  readonly initializer: string;
 }
 
 /** Each pass runs both networks once; deeper ones take several levels at once. */
@@ -79,7 +88,12 @@ class ModelLowering {
       await this.fitTogether(pass.layers.map(({ weight }) => weight));
       this.context.progress((at + 1) / passes.length, `layer ${at + 1} of ${passes.length}`);
     }
-    const weights = new Map([...this.rounded].map(([weight, codes]) => [weight.name, { codes, initializer: this.stored(weight, codes) }]));
+    const weights = new Map(
+      [...this.rounded].map(([weight, codes]): [string, LoweredWeight] => {
+        const initializer = this.stored(weight, codes);
+        return [weight.name, { bits: codes.bits, bytes: packedBytes(codes), initializer }];
+      }),
+    );
     return { model: this.copy, maps: this.maps, weights };
   }
 
@@ -131,7 +145,7 @@ class ModelLowering {
     let real = matrix.rows;
     if (width < WIDEST_BITS) {
       const granularity = granularityOf(weight, this.request.granularity);
-      const codes = roundWeights(matrix, width, { granularity, products });
+      const codes = roundWeights(matrix, width, { granularity, products, scales: this.request.scales });
       this.rounded.set(weight, codes);
       real = realRows(codes, matrix.depth);
     }

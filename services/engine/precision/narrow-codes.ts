@@ -8,6 +8,9 @@ export interface MapCodes {
   readonly zeroPoint: number;
 }
 
+/** Scales that may be chosen. */
+export type ScaleChoice = 'any' | 'powers-of-two';
+
 /** The word of a network that nothing was done to: a tensor of this width is left as it is. */
 export const WIDEST_BITS = 16;
 export const NARROWEST_BITS = 2;
@@ -33,6 +36,17 @@ export function mapCodes({ low, high }: { readonly low: number; readonly high: n
   const scale = Math.fround((high - low) / (levels - 1));
   if (!(scale >= FLOAT32_MIN_NORMAL) || !Number.isFinite(scale)) return { levels, scale: 1, zeroPoint: 0 };
   return { levels, scale, zeroPoint: Math.max(0, Math.min(levels - 1, roundHalfToEven(-low / scale))) };
+}
+
+/** The powers of two around a scale, the smaller one first. */
+export function powersAround(scale: number): number[] {
+  const below = 2 ** Math.floor(Math.log2(scale));
+  return below === scale ? [scale] : [below, 2 * below];
+}
+
+/** Codes with this scale, the code of 0 where it divides them as it divides [low, high]. */
+export function mapCodesOfScale({ low, high }: { readonly low: number; readonly high: number }, levels: number, scale: number): MapCodes {
+  return { levels, scale, zeroPoint: Math.max(0, roundHalfToEven(((levels - 1) * -low) / (high - low))) };
 }
 
 /** The least and the largest value that has a code: what lies outside is clipped to them. */

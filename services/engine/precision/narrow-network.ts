@@ -6,7 +6,7 @@ import { channelCount } from '../layers/channel-layout.js';
 import { firstSamples, type MethodContext, type RunSource } from '../method.js';
 import { type GramMatrix, gramMatrices } from '../normal-equations/gram-matrices.js';
 import { MapRanges } from './map-ranges.js';
-import { coveredRange, type MapCodes, WIDEST_BITS } from './narrow-codes.js';
+import { coveredRange, type MapCodes, type ScaleChoice, WIDEST_BITS } from './narrow-codes.js';
 import type { LowerableMap, LowerableWeight, NetworkTensors } from './network-tensors.js';
 import { granularityOf } from './stored-codes.js';
 import { matrixOf, realWeights, roundWeights, type WeightGranularity } from './weight-codes.js';
@@ -21,6 +21,7 @@ export interface NarrowRequest {
   readonly mapWidths: readonly number[];
   readonly weightWidths: readonly number[];
   readonly granularity: WeightGranularity;
+  readonly scales: ScaleChoice;
   readonly samples: RunSource;
 }
 
@@ -40,7 +41,7 @@ export class NarrowNetwork {
   /** Must be closed. Throws what running the model throws. */
   static async open(request: NarrowRequest, context: MethodContext): Promise<NarrowNetwork> {
     const { model, tensors, samples, mapWidths, weightWidths } = request;
-    const ranges = await MapRanges.observe(model, tensors.maps, { samples, context });
+    const ranges = await MapRanges.observe(model, tensors.maps, { samples, context }, request.scales);
     const products = await inputProducts(model, tensors.weights, { samples, context });
     const sites = [
       ...tensors.maps.map((map) => mapSite(map, mapWidths, ranges)),
@@ -111,7 +112,7 @@ function mapSite(map: LowerableMap, widths: readonly number[], ranges: MapRanges
 function weightSite(
   weight: LowerableWeight,
   widths: readonly number[],
-  how: { readonly granularity: WeightGranularity; readonly products: GramMatrix | undefined },
+  how: Pick<NarrowRequest, 'granularity' | 'scales'> & { readonly products: GramMatrix | undefined },
 ): SwitchableSite {
   const alternatives = widths.map((bits) => {
     let real: Float32Array | undefined;

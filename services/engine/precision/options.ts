@@ -1,4 +1,5 @@
 /** Options of cross-layer-scaling and precision-lowering, as the recipe writes them. */
+import type { TrainingOptions } from '../training/index.js';
 
 export interface CrossLayerScalingOptions {
   /** Between balancing the weights of the readers (0) and the ranges of the channels (1). Default: the one with the least noise at the outputs. */
@@ -25,6 +26,14 @@ export interface PrecisionLoweringOptions {
   readonly min_sqnr_db?: number;
   /** Maps are coded without loss on their way (the method activation-compression follows): what they cost is measured with its coder. */
   readonly compressed_maps?: boolean;
+  /** Training with everything rounded, of each choice of widths that is compared with the budget. Default: none. */
+  readonly recovery?: RecoveryOptions;
   /** Nodes whose weights keep 16 bits, by name; '*' stands for any characters. */
   readonly exclude?: readonly string[];
 }
+
+/** After the model as it came to the step, without labels, where no losses are named. */
+export type RecoveryOptions = Pick<
+  TrainingOptions,
+  'epochs' | 'batch_size' | 'learning_rate' | 'seed' | 'losses' | 'clip_norm' | 'average_decay'
+>;

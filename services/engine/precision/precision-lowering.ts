@@ -4,7 +4,7 @@ import { EngineError } from '../engine-errors.js';
 import { noiseOf } from '../evaluation/layer-sensitivity.js';
 import { modelFidelity } from '../evaluation/model-fidelity.js';
 import { adoptModel } from '../ir/adopt-model.js';
-import { elementCount, type Model } from '../ir/index.js';
+import { cloneModel, elementCount, type Model } from '../ir/index.js';
 import { reportName } from '../layers/weight-store.js';
 import {
   firstSamples,
@@ -20,11 +20,11 @@ import { codedBits, isCodedLater } from './coded-widths.js';
 import { type LoweredModel, type LoweringRequest, lowerModel } from './lowered-model.js';
 import { loweringOrder, type TensorWidths, widthsAfter } from './lowering-order.js';
 import { type CodedBits, MemoryCost } from './memory-cost.js';
-import { bitsOf, NARROWEST_BITS, WIDEST_BITS } from './narrow-codes.js';
+import { bitsOf, NARROWEST_BITS, type ScaleChoice, WIDEST_BITS } from './narrow-codes.js';
 import { NarrowNetwork, type Widths } from './narrow-network.js';
 import { type LowerableMap, type NetworkTensors, networkTensors } from './network-tensors.js';
 import type { PrecisionLoweringOptions } from './options.js';
-import { packedBytes } from './stored-codes.js';
+import { trainLowered } from './rounded-training.js';
 
 const METHOD = 'precision-lowering';
 /** Samples that ranges and products of inputs are taken of. */
@@ -36,6 +36,10 @@ const DEFAULT_SQNR_DB = 30;
 const MEASURED_BITS_MAX = 10;
 /** After the first tensor that the budget stops, the others go on; so often. */
 const ROUNDS = 4;
+/** Models that are built for each round. */
+const BUILDS = 8;
+/** The same where each build is trained, which takes longer and moves the limit of all tensors together. */
+const TRAINED = { rounds: 1, builds: 4 } as const;
 /** Of inputs and outputs of the network when all others are given: they are images and the like. */
 const INTERFACE_BITS = 8;
 
@@ -56,7 +60,8 @@ export async function precisionLowering(model: Model, options: PrecisionLowering
   const isCoded = isCodedLater(options, context);
   const offered = offeredWidths(options, isCoded);
   const granularity = options.weight_granularity ?? 'tensor';
-  const request = { model, tensors, granularity, samples };
+  const scales: ScaleChoice = context.accelerator?.scales ?? 'any';
+  const request = { model, tensors, granularity, scales, samples };
   const network = await NarrowNetwork.open({ ...request, ...offered }, partOf(context, 0, 0.2));
   try {
     const coded = isCoded ? await codedBits({ model, tensors, network, widths: offered.mapWidths, samples, context }) : undefined;
@@ -129,7 +134,8 @@ class Lowering {
     const fixed = this.fixedWidths();
     let open = await this.measured(this.openTensors(fixed));
     let kept: Kept | undefined;
-    for (let round = 0; round < ROUNDS && (open.length > 0 || !kept); round += 1) {
+    const rounds = this.options.recovery ? TRAINED.rounds : ROUNDS;
+    for (let round = 0; round < rounds && (open.length > 0 || !kept); round += 1) {
       const found = await this.lowered(open, kept ?? { widths: fixed });
       kept = found.kept;
       if (!found.blocked) break;
@@ -153,7 +159,8 @@ class Lowering {
     const found = await longestWithin<LoweredModel>({
       steps: order.length,
       noise,
-      build: async (count) => (count === 0 && start.built) || lowerModel(this.request, widthsOf(count), this.quiet()),
+      build: async (count) => (count === 0 && start.built) || this.built(widthsOf(count), limit),
+      builds: this.options.recovery ? TRAINED.builds : BUILDS,
       loss: async (built) => Math.max(...(await this.losses(built, limit))),
       budget: 1,
       firstNoise: start.loss ? (await noise(0)) / start.loss : 10 ** (-(limit ?? DEFAULT_SQNR_DB) / 10),
@@ -163,6 +170,20 @@ class Lowering {
       kept: { widths: widthsOf(found.count), built: found.built, loss: found.loss },
       blocked: order[found.count]?.name,
     };
+  }
+
+  /** Trained where the recipe says so, and where that loses less. */
+  private async built(widths: Widths, limit: number | null): Promise<LoweredModel> {
+    const { model, tensors } = this.request;
+    const plain = await lowerModel(this.request, widths, this.quiet());
+    const { recovery } = this.options;
+    if (!recovery) return plain;
+    const trained = { ...plain, model: cloneModel(plain.model) };
+    const grids = new Set(tensors.maps.flatMap(({ name, gridStep }) => (gridStep === undefined ? [] : [name])));
+    const keepsScale = (tensor: string): boolean => this.request.scales !== 'any' || grids.has(tensor);
+    await trainLowered(trained, { teacher: model, options: recovery, keepsScale }, this.quiet());
+    const [before, after] = [await this.losses(plain, limit), await this.losses(trained, limit)];
+    return Math.max(...after) < Math.max(...before) ? trained : plain;
   }
 
   private unreachable(): EngineError {
@@ -245,7 +266,7 @@ function adopted(model: Model, tensors: NetworkTensors, found: Found): MethodOut
   const nodes: NodeChange[] = [];
   const layers: LayerReport[] = [];
   for (const { name, node, constant } of tensors.weights) {
-    const codes = found.weights.get(name)?.codes;
+    const codes = found.weights.get(name);
     const input = inputMap(tensors, node.inputs[0]?.name ?? '');
     const form = `weights ${codes?.bits ?? WIDEST_BITS} bit, input ${bitsOfMap.get(input) ?? WIDEST_BITS} bit`;
     const line = { node: reportName(node), op_type: node.opType };
@@ -256,11 +277,11 @@ function adopted(model: Model, tensors: NetworkTensors, found: Found): MethodOut
       reason: codes ? `${form}; fitted to the rounded inputs` : `${form}: fewer would lose more than the budget`,
     });
     const bytes_before = 4 * elementCount(constant.tensor.dims);
-    layers.push({ ...line, form, bytes_before, bytes_after: codes ? packedBytes(codes) : bytes_before });
+    layers.push({ ...line, form, bytes_before, bytes_after: codes?.bytes ?? bytes_before });
   }
   adoptModel(model, found.model);
   addToBitTable(model, {
-    weights: Object.fromEntries([...found.weights.values()].map(({ codes, initializer }) => [initializer, codes.bits])),
+    weights: Object.fromEntries([...found.weights.values()].map(({ bits, initializer }) => [initializer, bits])),
     maps: Object.fromEntries(bitsOfMap),
   });
   return { nodes, layers, warnings: warningsOf(found) };

@@ -87,3 +87,38 @@ function clip(model: Model, node: Node, codes: MapCodes, constant: (suffix: stri
   }
   return node;
 }
+
+export interface RoundingNodes {
+  /** Missing where codes fill their container. */
+  readonly clip?: Node;
+  readonly quantize: Node;
+  readonly dequantize: Node;
+}
+
+/** The nodes that roundMaps wrote for a map. */
+export function roundingNodesOf({ graph }: Model, name: string): RoundingNodes {
+  const input = graph.inputs.find((value) => value.name === name);
+  const first = input?.uses[0]?.node;
+  const quantize = first?.opType === 'Clip' ? first.outputs[0]?.uses[0]?.node : first;
+  const made = graph.nodes.find(({ outputs }) => outputs.some((value) => value?.name === name));
+  const dequantize = input ? quantize?.outputs[0]?.uses[0]?.node : made;
+  const source = dequantize?.inputs[0]?.producer;
+  if (dequantize?.opType !== 'DequantizeLinear' || source?.opType !== 'QuantizeLinear') throw new Error(`"${name}" is not rounded`);
+  const before = source.inputs[0]?.producer;
+  const isOurs = before?.opType === 'Clip' && before.name.startsWith(`${name}_`);
+  return { ...(isOurs ? { clip: before } : {}), quantize: source, dequantize };
+}
+
+/** The map has other codes now, of the same number and the same zero. */
+export function moveRounding(model: Model, name: string, codes: MapCodes): void {
+  const { clip, quantize } = roundingNodesOf(model, name);
+  const { initializers } = model.graph;
+  const [, scale] = quantize.inputs;
+  if (scale) initializers.set(scale, float32Tensor([], [codes.scale]));
+  const { low, high } = coveredRange(codes);
+  for (const [at, [name, bound]] of Object.entries({ min: low, max: high }).entries()) {
+    const value = clip?.inputs[at + 1];
+    if (value) initializers.set(value, float32Tensor([], [bound]));
+    else clip?.attributes.set(name, attributeOf.float(bound));
+  }
+}

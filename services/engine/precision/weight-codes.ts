@@ -3,7 +3,7 @@
 import { float32Values } from '../ir/index.js';
 import { channelCount, channelDepth, fromRows, toRows } from '../layers/channel-layout.js';
 import { gptqRound } from '../quantization/gptq.js';
-import { weightCode, weightLimit } from './narrow-codes.js';
+import { powersAround, type ScaleChoice, weightCode, weightLimit } from './narrow-codes.js';
 import type { LowerableWeight } from './network-tensors.js';
 
 export type WeightGranularity = 'tensor' | 'channel';
@@ -47,17 +47,21 @@ export function matrixOf({ constant, form }: LowerableWeight): Matrix {
   };
 }
 
+export interface WeightRounding {
+  readonly granularity: WeightGranularity;
+  readonly products: InputProducts | undefined;
+  /** Default any. */
+  readonly scales?: ScaleChoice;
+}
+
 /**
  * Codes with the least E|W x - W' x|^2: the scale by search with nearest codes, each error weighed by the energy of its input, then codes by GPTQ (arXiv 2210.17323), which
  * lets later columns make good what earlier ones lose. Without products of inputs: least squared error of the weights.
  */
-export function roundWeights(
-  matrix: Matrix,
-  bits: number,
-  { granularity, products }: { readonly granularity: WeightGranularity; readonly products: InputProducts | undefined },
-): WeightCodes {
+export function roundWeights(matrix: Matrix, bits: number, { granularity, products, scales: choice = 'any' }: WeightRounding): WeightCodes {
   const known = bits <= FITTED_BITS_MAX ? products : undefined;
-  const scales = granularity === 'channel' ? channelScales(matrix, bits, known) : Float32Array.of(tensorScale(matrix, bits, known));
+  const search = { bits, products: known, choice };
+  const scales = granularity === 'channel' ? channelScales(matrix, search) : Float32Array.of(tensorScale(matrix, search));
   const scaleOf = (row: number): number => scales[scales.length === 1 ? 0 : row] ?? 1;
   if (!known) {
     const codes = Int32Array.from(matrix.rows, (value, at) => weightCode(value, scaleOf(Math.floor(at / matrix.depth)), bits));
@@ -99,18 +103,26 @@ function productsOf({ gram }: InputProducts, group: number, depth: number): Floa
   return gram.subarray(group * depth ** 2, (group + 1) * depth ** 2);
 }
 
-function channelScales(matrix: Matrix, bits: number, products: InputProducts | undefined): Float32Array {
+interface ScaleSearch {
+  readonly bits: number;
+  readonly products: InputProducts | undefined;
+  readonly choice: ScaleChoice;
+}
+
+function channelScales(matrix: Matrix, search: ScaleSearch): Float32Array {
+  const { products } = search;
   const { rows, outputs, depth } = matrix;
   return Float32Array.from({ length: outputs }, (_, output) => {
     const row = { rows: rows.subarray(output * depth, (output + 1) * depth), outputs: 1, depth };
     const group = products ? Math.floor((output * products.groups) / outputs) : 0;
-    return tensorScale(row, bits, products && { ...products, gram: productsOf(products, group, depth), groups: 1 });
+    return tensorScale(row, { ...search, products: products && { ...products, gram: productsOf(products, group, depth), groups: 1 } });
   });
 }
 
-function tensorScale(matrix: Matrix, bits: number, products: InputProducts | undefined): number {
+function tensorScale(matrix: Matrix, { bits, products, choice }: ScaleSearch): number {
   const largest = matrix.rows.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / weightLimit(bits);
   if (!(Math.fround(largest) >= 2 ** -126)) return 1;
+  if (choice === 'powers-of-two') return bestPower(matrix, { largest, bits, products });
   if (bits > FITTED_BITS_MAX) return Math.fround(largest);
   let best = { share: 1, error: Number.POSITIVE_INFINITY };
   const attempt = (share: number): void => {
@@ -124,6 +136,16 @@ function tensorScale(matrix: Matrix, bits: number, products: InputProducts | und
     attempt(share + step);
   }
   return Math.fround(largest * best.share);
+}
+
+/** Of the power of two that clips nothing and the two below it. */
+function bestPower(
+  matrix: Matrix,
+  { largest, bits, products }: { largest: number; bits: number; products: InputProducts | undefined },
+): number {
+  const whole = powersAround(largest).at(-1) ?? 1;
+  const candidates = [whole, whole / 2, whole / 4].map((scale) => ({ scale, error: errorAt(matrix, { scale, bits, products }) }));
+  return candidates.reduce((best, each) => (each.error < best.error ? each : best)).scale;
 }
 
 /** sum x_k^2: what an error of the weight k of an output is multiplied with, as if inputs were not correlated. */

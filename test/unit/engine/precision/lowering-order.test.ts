@@ -47,6 +47,7 @@ test.each([0, 1, 2, 7, 40, 99, 100])('the longest run within a budget is found w
     },
     loss: async (count) => (2 ** (count / 10) - 1) / (2 ** (holding / 10) - 1 + 1e-9),
     budget: 1,
+    builds: 8,
     firstNoise: 10,
   });
   expect(found.count).toBeLessThanOrEqual(holding);

@@ -61,6 +61,13 @@ function integers({ dataType, data }: Tensor): number[] {
   return [...new Type(bytes.buffer)];
 }
 
+function scalesOf({ graph }: Model): number[] {
+  return graph.nodes.flatMap(({ opType, inputs: [, scale] }) => {
+    const tensor = /^(De)?[Qq]uantizeLinear$/.test(opType) && scale ? graph.initializers.get(scale) : undefined;
+    return tensor ? [...float32Values(tensor)] : [];
+  });
+}
+
 describe('precision lowering', () => {
   test.each([20, 35])('keeps %d dB, lowers below 16 bits, and leaves names and shapes', async (min_sqnr_db) => {
     const model = network();
@@ -134,6 +141,43 @@ describe('precision lowering', () => {
 
   test('asks for samples', async () => {
     await expect(precisionLowering(network(), {}, contextFor('measured'))).rejects.toThrow(/needs calibration samples/);
+  });
+});
+
+describe('recovery', () => {
+  const recovery = { epochs: 40, batch_size: 8, learning_rate: 1e-3 } as const;
+  const widths = { activation_bits: 3, weight_bits: 8 } as const;
+
+  test.each([11, 17])('loses less in the same widths, and leaves codes in their bits (operator set %d)', async (opset) => {
+    const [plain, trained] = [network(opset), network(opset)];
+    await precisionLowering(plain, widths, learningContext(source));
+    await precisionLowering(trained, { ...widths, recovery }, learningContext(source));
+    expect(await fidelity(trained)).toBeGreaterThan(await fidelity(plain));
+    expect(bitTableOf(trained)).toEqual(bitTableOf(plain));
+    const bits = bitTableOf(trained).maps ?? {};
+    for (const [name, values] of await codesOf(trained))
+      expect(Math.max(...values) - Math.min(...values)).toBeLessThan(2 ** (bits[name.replace(/_quantized$/, '')] ?? 0));
+  });
+
+  test('is not taken where it loses more', async () => {
+    const [plain, trained] = [network(), network()];
+    await precisionLowering(plain, widths, learningContext(source));
+    await precisionLowering(trained, { ...widths, recovery: { epochs: 2, learning_rate: 1 } }, learningContext(source));
+    expect(await fidelity(trained)).toBeCloseTo(await fidelity(plain), 3);
+  });
+
+  test('keeps what an accelerator of powers of two can multiply by', async () => {
+    const accelerator = shippedProfile('dpu-pow2');
+    for (const options of [widths, { ...widths, recovery }, { min_sqnr_db: 15 }]) {
+      const model = network();
+      await precisionLowering(model, options, learningContext(source, { accelerator }));
+      const scales = scalesOf(model);
+      expect(scales.length).toBeGreaterThan(8);
+      expect(scales.every((scale) => Number.isInteger(Math.log2(scale)))).toBe(true);
+    }
+    const free = network();
+    await precisionLowering(free, widths, learningContext(source));
+    expect(scalesOf(free).every((scale) => Number.isInteger(Math.log2(scale)))).toBe(false);
   });
 });
 
