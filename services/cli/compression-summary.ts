@@ -20,7 +20,7 @@ export function compressionSummary(report: CompressionReport): string {
     ['', 'source', 'artifact', ''],
     ['size', formatBytes(source.bytes), formatBytes(artifact.bytes), `${significant(report.size_ratio)}x smaller`],
     ...packedRow(report),
-    ['latency, median', formatMilliseconds(source.latency_ms), formatMilliseconds(artifact.latency_ms), speedupText(report.speedup)],
+    ['latency, median', formatMilliseconds(source.latency_ms), formatMilliseconds(artifact.latency_ms), speedupText(report)],
     ['parameters', formatCount(source.parameters), formatCount(artifact.parameters), ''],
     ['nodes', formatCount(source.nodes), formatCount(artifact.nodes), ''],
     ...metricRows(report),
@@ -44,9 +44,11 @@ function packedRow({ source, artifact }: CompressionReport): Row[] {
   return [['size, gzip', formatBytes(before), formatBytes(after), `${significant(before / after)}x smaller`]];
 }
 
-function speedupText(speedup: number | null): string {
+function speedupText({ speedup, latency }: CompressionReport): string {
   if (speedup === null) return '';
-  return speedup >= 1 ? `${significant(speedup)}x faster` : `${significant(1 / speedup)}x slower`;
+  const words = speedup >= 1 ? `${significant(speedup)}x faster` : `${significant(1 / speedup)}x slower`;
+  const interval = latency?.speedup_interval;
+  return interval ? `${words} (95 %: ${significant(interval.low)} to ${significant(interval.high)}x)` : words;
 }
 
 /** One row per metric that both models have. */

@@ -102,7 +102,13 @@ export function sampleReport(over: Partial<CompressionReport> = {}): Compression
     },
     size_ratio: 3_661_204 / 939_120,
     speedup: 0.6124 / 0.3302,
-    latency: { inputs: 'dataset', shapes: { 'input.1': [1, 1, 28, 28] }, source_runs: 812, artifact_runs: 1_490 },
+    latency: {
+      inputs: 'dataset',
+      shapes: { 'input.1': [1, 1, 28, 28] },
+      source_runs: 812,
+      artifact_runs: 1_490,
+      speedup_interval: { low: 1.7, high: 1.9 },
+    },
     fidelity: {
       sqnr_db: 43.18,
       cosine: 0.999976,

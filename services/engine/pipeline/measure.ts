@@ -4,10 +4,11 @@ import { evaluateModels } from '../evaluation/evaluate-models.js';
 import type { ImageOptions } from '../evaluation/image-quality.js';
 import type { Model, Tensor } from '../ir/index.js';
 import { countMacs } from '../ops/index.js';
-import { type Latency, measureLatencies } from '../runtime/benchmark.js';
+import { type BenchmarkSubject, type Latency, measurePairLatencies } from '../runtime/benchmark.js';
 import { type FusionReport, reportFusion } from '../runtime/fusion-report.js';
 import { observeShapes } from '../runtime/observe-shapes.js';
 import type { OrtRuntime } from '../runtime/ort-session.js';
+import type { RatioInterval } from '../timing/ratio-interval.js';
 import type { EvaluationSource } from './evaluation-source.js';
 
 export interface MeasureRequest {
@@ -31,6 +32,8 @@ export type ValueShapes = ReadonlyMap<string, readonly number[]>;
 export interface Measurements {
   readonly sourceLatency: Latency;
   readonly artifactLatency: Latency;
+  /** In which source over artifact lies, with a confidence of 95 %. */
+  readonly speedupInterval: RatioInterval;
   readonly sourceMacs: number | null;
   readonly artifactMacs: number | null;
   /** Sizes of the values for the first sample; null where they could not be told. */
@@ -49,12 +52,15 @@ export async function measurePair(runtime: OrtRuntime, request: MeasureRequest):
   const { samples, signal, progress } = request;
   const warnings: string[] = [];
   progress(0, 'latency, in turns');
-  const [sourceLatency, artifactLatency] = await measureLatencies(
-    runtime,
-    [request.sourcePath, request.artifactPath].map((model) => ({ model, feeds: samples.first })),
-    { budgetMs: request.budgetMs, signal, progress: (fraction) => progress(0.5 * fraction, 'latency, in turns') },
-  );
-  if (!sourceLatency || !artifactLatency) throw new RangeError('benchmark: one latency per model');
+  const subjectOf = (model: string): BenchmarkSubject => ({ model, feeds: samples.first });
+  const {
+    latencies: [sourceLatency, artifactLatency],
+    ratio: speedupInterval,
+  } = await measurePairLatencies(runtime, [subjectOf(request.sourcePath), subjectOf(request.artifactPath)], {
+    budgetMs: request.budgetMs,
+    signal,
+    progress: (fraction) => progress(0.5 * fraction, 'latency, in turns'),
+  });
   const evaluation = await evaluatePair(runtime, request);
   if (evaluation.samples < samples.sampleCount)
     warnings.push(
@@ -66,7 +72,7 @@ export async function measurePair(runtime: OrtRuntime, request: MeasureRequest):
   signal.throwIfAborted();
   const fusion = await fusionOf(runtime, request, warnings);
   return {
-    ...{ sourceLatency, artifactLatency, sourceShapes, artifactShapes, evaluation, fusion, warnings },
+    ...{ sourceLatency, artifactLatency, speedupInterval, sourceShapes, artifactShapes, evaluation, fusion, warnings },
     sourceMacs: sourceShapes && countMacs(request.source, sourceShapes).total,
     artifactMacs: artifactShapes && countMacs(request.artifact, artifactShapes).total,
   };

@@ -14,8 +14,9 @@ import type {
   TrainingSummary,
 } from '../method.js';
 import { describeSaturation, saturationReport } from '../quantization/saturation-report.js';
-import { isDisturbed, type Latency } from '../runtime/benchmark.js';
+import { ALIKE_SHARE, isDisturbed, type Latency } from '../runtime/benchmark.js';
 import type { FusionReport } from '../runtime/fusion-report.js';
+import { isKnownWithin, type RatioInterval } from '../timing/ratio-interval.js';
 import type { EvaluationSource } from './evaluation-source.js';
 import { checkGate, type GateResult } from './gate.js';
 import type { Measurements } from './measure.js';
@@ -64,6 +65,8 @@ export interface LatencyConditions {
   readonly shapes: Readonly<Record<string, readonly number[]>>;
   readonly source_runs: number;
   readonly artifact_runs: number;
+  /** In which the speedup lies, round against round, with a confidence of 95 %. */
+  readonly speedup_interval: RatioInterval;
 }
 
 export interface SaturationSummary {
@@ -167,6 +170,7 @@ export function buildReport(parts: ReportParts): CompressionReport {
       shapes: Object.fromEntries([...parts.samples.first].map(([name, tensor]) => [name, tensor.dims])),
       source_runs: measurements.sourceLatency.runs,
       artifact_runs: measurements.artifactLatency.runs,
+      speedup_interval: measurements.speedupInterval,
     },
     fidelity: reference.fidelity,
     gate,
@@ -228,6 +232,11 @@ function warningsOf(
   const warnings: string[] = [];
   const fidelity = measurements.evaluation.reference?.fidelity;
   if (speedup < 1) warnings.push(`speed: the artifact is slower than the source on this processor (${speedup.toFixed(2)} times as fast).`);
+  const interval = measurements.speedupInterval;
+  if (interval.low < 1 && interval.high > 1 && !isKnownWithin(interval, ALIKE_SHARE))
+    warnings.push(
+      `speed: the measurement does not tell whether the artifact is faster: ${interval.low.toFixed(2)} to ${interval.high.toFixed(2)} times (95 %). Measure again on a quiet machine.`,
+    );
   if (isDisturbed(measurements.sourceLatency) || isDisturbed(measurements.artifactLatency)) {
     warnings.push('latency: the machine was busy while it was measured; the times and the speedup are not reliable.');
   }

@@ -1,7 +1,7 @@
 /** Latency of one or several models on this machine: warm-up, interleaved turns, order statistics over the quiet rounds. */
 import { setTimeout } from 'node:timers/promises';
 import type { Model, Tensor } from '../ir/index.js';
-import { isKnownWithin, ratioInterval } from '../timing/ratio-interval.js';
+import { isKnownWithin, type RatioInterval, ratioInterval } from '../timing/ratio-interval.js';
 import type { OrtRuntime, OrtSession } from './ort-session.js';
 
 export interface BenchmarkSubject {
@@ -10,7 +10,7 @@ export interface BenchmarkSubject {
 }
 
 export interface BenchmarkOptions {
-  /** Time for all models together, warm-up included; up to three times as long on a busy machine. Default 1500. Each model runs at least five times whatever that takes; two models end earlier when their ratio is certain. */
+  /** Time for all models together, warm-up included; up to three times as long on a busy machine. Default 1500. Each model runs at least five times whatever that takes (eight when there are two); two models end earlier when their ratio is certain. */
   readonly budgetMs?: number;
   readonly threads?: number;
   readonly signal?: AbortSignal;
@@ -26,19 +26,23 @@ export interface Latency {
 }
 
 const RUNS_MIN = 5;
+/** The least from which the interval of a ratio can be told. */
+const PAIR_ROUNDS_MIN = 8;
 /** A model keeps the processor for about this long before the other has its turn. */
 const TURN_MS = 3;
 /** Pause before a turn: until then the other model's idle threads spin and take a core. */
 const PAUSE_MS = 2;
 /** Rounds in which something else took the processor are left out, for all models alike: the quietest share is kept. */
 const ROUNDS_KEPT = 0.5;
-/** A disturbed measurement goes on, to this many times the budget. */
+/** A measurement that was disturbed, or does not tell which of two models is faster, goes on, to this many times the budget. */
 const STRETCH_MAX = 3;
 /** Median over fastest run, above which something else must have held the processor; models alone stay below 1.4. */
 const DISTURBED_RATIO = 1.6;
 /** The ratio of two models is certain when it lies within this share of itself, after this many rounds. */
 const CERTAIN_SHARE = 0.015;
 const CERTAIN_ROUNDS = 24;
+/** Models that differ by less than this are called alike: more rounds are not worth their time. */
+export const ALIKE_SHARE = 0.05;
 /** What a program that uses the runtime's defaults sees. */
 const timedConfig = { 'session.intra_op.allow_spinning': '1' } as const;
 
@@ -55,15 +59,40 @@ export function isDisturbed({ median_ms, min_ms }: Latency): boolean {
 /** Milliseconds of each counted run, by contender. */
 type Round = readonly (readonly number[])[];
 
-/**
- * Latencies in the order of `subjects`. The models take turns, so that a slow spell of the machine falls on all of them;
- * the order alternates. Throws what opening and running throw, and the signal's reason when it is aborted.
- */
+/** Latencies of two models and in which interval the ratio of the first to the second lies, with a confidence of 95 %. */
+export interface PairLatencies {
+  readonly latencies: readonly [Latency, Latency];
+  readonly ratio: RatioInterval;
+}
+
+/** What `measureLatencies` says of two models, and how certain their ratio is. */
+export async function measurePairLatencies(
+  runtime: OrtRuntime,
+  subjects: readonly [BenchmarkSubject, BenchmarkSubject],
+  options: BenchmarkOptions = {},
+): Promise<PairLatencies> {
+  const { latencies, rounds } = await timeInTurns(runtime, subjects, options);
+  const [first, second] = latencies;
+  const ratio = ratioOf(rounds);
+  if (!first || !second || !ratio) throw new RangeError('measurePairLatencies: one latency per model');
+  return { latencies: [first, second], ratio };
+}
+
+/** Latencies in the order of `subjects`. Throws what opening and running throw, and the signal's reason when it is aborted. */
 export async function measureLatencies(
   runtime: OrtRuntime,
   subjects: readonly BenchmarkSubject[],
   options: BenchmarkOptions = {},
 ): Promise<Latency[]> {
+  return (await timeInTurns(runtime, subjects, options)).latencies;
+}
+
+/** The models take turns, so that a slow spell of the machine falls on all of them; the order alternates. */
+async function timeInTurns(
+  runtime: OrtRuntime,
+  subjects: readonly BenchmarkSubject[],
+  options: BenchmarkOptions,
+): Promise<{ latencies: Latency[]; rounds: readonly Round[] }> {
   const budgetMs = options.budgetMs ?? 1500;
   const contenders: Contender[] = [];
   const sessions: OrtSession[] = [];
@@ -82,9 +111,9 @@ export async function measureLatencies(
       await takeRounds(contenders, { rounds, deadline: started + budgetMs * stretch, options });
       const quiet = quietest(rounds);
       latencies = contenders.map((_, index) => summarize(quiet.flatMap((round) => round[index] ?? [])));
-      if (isCertain(rounds) || !latencies.some(isDisturbed)) break;
+      if (isCertain(rounds) || (!latencies.some(isDisturbed) && !isUndecided(rounds))) break;
     }
-    return latencies;
+    return { latencies, rounds };
   } finally {
     for (const session of sessions) await session.close();
   }
@@ -103,7 +132,8 @@ async function takeRounds(
   { rounds, deadline, options }: { rounds: Round[]; deadline: number; options: BenchmarkOptions },
 ): Promise<void> {
   const started = performance.now();
-  while (rounds.length < RUNS_MIN || (performance.now() < deadline && !isCertain(rounds))) {
+  const least = contenders.length === 2 ? PAIR_ROUNDS_MIN : RUNS_MIN;
+  while (rounds.length < least || (performance.now() < deadline && !isCertain(rounds))) {
     const round: number[][] = contenders.map(() => []);
     const order = [...contenders.keys()];
     for (const index of rounds.length % 2 === 0 ? order : order.reverse()) {
@@ -118,9 +148,21 @@ async function takeRounds(
 
 /** Whether the ratio of two models is known: the same disturbance falls on both turns of a round. */
 function isCertain(rounds: readonly Round[]): boolean {
-  if (rounds.length < CERTAIN_ROUNDS || rounds[0]?.length !== 2) return false;
-  const interval = ratioInterval(rounds.map(([first, second]) => mean(first ?? []) / mean(second ?? [])));
+  if (rounds.length < CERTAIN_ROUNDS) return false;
+  const interval = ratioOf(rounds);
   return interval !== null && isKnownWithin(interval, CERTAIN_SHARE);
+}
+
+/** Whether either of two models may be the faster one, by more than what counts as alike. */
+function isUndecided(rounds: readonly Round[]): boolean {
+  const interval = ratioOf(rounds);
+  return interval !== null && interval.low < 1 && interval.high > 1 && !isKnownWithin(interval, ALIKE_SHARE);
+}
+
+/** Of the times of two models round by round; null for another number of models or too few rounds. */
+function ratioOf(rounds: readonly Round[]): RatioInterval | null {
+  if (rounds[0]?.length !== 2) return null;
+  return ratioInterval(rounds.map(([first, second]) => mean(first ?? []) / mean(second ?? [])));
 }
 
 function mean(times: readonly number[]): number {

@@ -13,7 +13,8 @@ export interface ModelTiming {
   readonly ratio?: RatioInterval;
 }
 
-const ROUNDS_MIN = 5;
+/** As few as an interval can be told from: a busy machine makes five rounds in a row look twice as fast. */
+const ROUNDS_MIN = 8;
 /** A difference this clear needs no more rounds; nor does a ratio that is known within this share, or lies on one side of a tie. */
 const CLEAR_RATIO = 1.25;
 const CLEAR_SHARE = 0.01;
@@ -105,8 +106,8 @@ function isUndecided([before = [], ...afters]: readonly (readonly number[])[]): 
 /** A slower model is never clear by its fastest runs alone: all rounds of it may have been disturbed. */
 function isClear({ before, after }: ModelTiming, ratios: readonly number[]): boolean {
   const interval = ratioInterval(ratios);
-  if (before / after > CLEAR_RATIO && (!interval || interval.low > 1)) return true;
   if (!interval) return false;
+  if (before / after > CLEAR_RATIO && interval.low > 1) return true;
   const isSlower = interval.high < TIE.low && ratios.length >= SLOWER_ROUNDS_MIN;
   return interval.low > TIE.high || isSlower || (interval.high >= TIE.low && isKnownWithin(interval, CLEAR_SHARE));
 }

@@ -64,12 +64,15 @@ function sizeCard({ source, artifact, size_ratio }: CompressionReport): Markup {
   ]);
 }
 
-function latencyCard({ source, artifact, speedup }: CompressionReport): Markup {
+function latencyCard({ source, artifact, speedup, latency }: CompressionReport): Markup {
   const main = figure('artifact.latency_ms', artifact.latency_ms, asMilliseconds);
   if (!main) return card('Latency', 'not measurable', []);
+  const interval = latency?.speedup_interval;
   return card('Latency, median', main, [
     html`from ${figure('source.latency_ms', source.latency_ms, asMilliseconds)}`,
     figure('speedup', speedup, (ratio) => ratioWords(ratio, ['faster', 'slower'])),
+    interval &&
+      html`95 %: ${figure('latency.speedup_interval.low', interval.low, asNumber)} to ${figure('latency.speedup_interval.high', interval.high, asNumber)}`,
   ]);
 }
 

@@ -34,6 +34,8 @@ export interface PlacementInput {
 const PROFILE_BUDGET_MS = 300;
 /** An integer part must make the model faster by this much: a tie is decided for float, which loses no accuracy. */
 const GAIN_MIN = 1.02;
+/** Fastest runs alone may be luck: the interval of the ratio must not reach below this, which is slower beyond noise. */
+const SLOWEST_TAKEN = 0.97;
 
 /** All units unless times decide: for objective 'size', and for targets that this machine is not, nothing is timed. */
 export async function placeUnits(model: Model, input: PlacementInput, context: MethodContext): Promise<UnitPlacement> {
@@ -143,7 +145,8 @@ async function provenChoice(model: Model, trials: readonly Trial[], context: Met
     const gain = timing.before / timing.after;
     const times = `${timing.before.toPrecision(3)} ms in float32, ${timing.after.toPrecision(3)} ms with ${trial.names.size} operators on codes`;
     seen.push(times);
-    if (gain >= GAIN_MIN && gain > (best?.gain ?? 0))
+    const mayBeSlower = (timing.ratio?.low ?? gain) < SLOWEST_TAKEN;
+    if (gain >= GAIN_MIN && !mayBeSlower && gain > (best?.gain ?? 0))
       best = { names: trial.names, gain, ground: `the model measured ${times}${trial.remark}` };
   }
   return best ?? { names: new Set(), ground: `the model would not be faster on this processor: ${seen.join('; ')}` };

@@ -215,7 +215,13 @@ function hostileReport(name: string): CompressionReport {
   const base = sampleReport();
   return sampleReport({
     recipe: { steps: [{ method: 'dynamic-int8', exclude: [name] }] },
-    latency: { inputs: 'dataset', shapes: Object.fromEntries([[`_${name}`, [1, 2]]]), source_runs: 5, artifact_runs: 5 },
+    latency: {
+      inputs: 'dataset',
+      shapes: Object.fromEntries([[`_${name}`, [1, 2]]]),
+      source_runs: 5,
+      artifact_runs: 5,
+      speedup_interval: { low: 1.7, high: 1.9 },
+    },
     fidelity: { ...base.fidelity, outputs: base.fidelity.outputs.map((output) => ({ ...output, name })) },
     fusion: { operators: Object.fromEntries([[`_${name}`, 2]]), unfused: [{ node: name, op_type: name }] },
     nodes: [{ node: name, op_type: name, action: 'left', by: name, reason: name }],

@@ -1,7 +1,7 @@
 /** Latency measurement: order statistics, fair turns, and the difference between a small and a large model. */
 import { describe, expect, test } from 'vitest';
 import { float32Tensor } from '../../../../services/engine/ir/index.js';
-import { isDisturbed, measureLatencies, quantile } from '../../../../services/engine/runtime/benchmark.js';
+import { isDisturbed, measureLatencies, measurePairLatencies, quantile } from '../../../../services/engine/runtime/benchmark.js';
 import { createOrtRuntime } from '../../../../services/engine/runtime/ort-session.js';
 import { classifier } from '../../../support/build-model.js';
 import { temporaryFolder } from '../../../support/temporary-folder.js';
@@ -29,6 +29,15 @@ describe('measureLatencies', () => {
     const [c, d] = await measureLatencies(runtime, [large, small], { budgetMs: 200 });
     expect(a?.median_ms).toBeLessThan(b?.median_ms ?? 0);
     expect(d?.median_ms).toBeLessThan(c?.median_ms ?? 0);
+  });
+
+  test('the interval of the ratio says which of two models is slower', async () => {
+    const runtime = createOrtRuntime({ scratch: await temporaryFolder() });
+    const small = { model: classifier({ features: 16, hidden: 16 }), feeds: feeds(16) };
+    const large = { model: classifier({ features: 1024, hidden: 1024 }), feeds: feeds(1024) };
+    const { ratio } = await measurePairLatencies(runtime, [large, small], { budgetMs: 1000 });
+    expect(ratio.low).toBeGreaterThan(1);
+    expect(ratio.high).toBeGreaterThanOrEqual(ratio.low);
   });
 
   test('order statistics are in order, and each model runs at least five times however short the time', async () => {
