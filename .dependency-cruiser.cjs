@@ -145,7 +145,7 @@ module.exports = {
     layer('layers', 'ir/'),
     layer('timing', 'ir/', sessionPort, methodType),
     layer('normal-equations', 'ir/', 'layers/', sessionPort, methodType),
-    layer('quantization', 'calibration/', ...aboveWeights),
+    layer('quantization', 'calibration/', 'training/', ...aboveWeights),
     layer('autodiff', 'ir/', 'ops/'),
     layer(
       'training',
@@ -153,7 +153,7 @@ module.exports = {
       'runtime/(channel-block|observe-shapes|pseudo-random|inline-branches|trace)\\.ts$',
     ),
     layer('pruning', 'calibration/', 'data/state-pairs\\.ts$', 'runtime/(observe-shapes|pseudo-random)\\.ts$', ...aboveWeights),
-    layer('qat', 'calibration/', 'quantization/', 'training/', ...aboveWeights),
+    layer('qat', 'autodiff/', 'calibration/', 'quantization/', 'training/', ...aboveWeights),
     layer('distribution-aware', 'quantization/', 'qat/', 'training/', ...aboveWeights),
     layer('sparsity', ...aboveWeights),
     layer('low-rank', ...aboveWeights),

@@ -24,9 +24,14 @@ export interface VjpRequest {
   /** What to differentiate by: graph inputs, initializers or intermediate values, all float32. */
   readonly wrt: readonly Value[];
   readonly names?: NameAuthority;
-  /** Nodes of one input that hand their gradient on as if they were the identity (straight-through estimators). */
-  readonly passThrough?: (node: Node) => boolean;
+  readonly estimator?: Estimator;
 }
+
+/** A gradient that takes the place of the operator's own, where that says nothing (rounding) or something else; undefined for the own one. */
+export type Estimator = (node: Node) => GradientRule | undefined;
+
+/** The straight-through estimator (Bengio et al. 2013) of a node of one input: its gradient as if it were the identity. */
+export const straightThrough: GradientRule = ({ gradients }) => gradients;
 
 /** The first whose reductions take their axes as an input, and whose Softmax has one axis. */
 const OPSET_MIN = 13;
@@ -42,8 +47,8 @@ export function vjp(request: VjpRequest): Map<Value, Value> {
   const { model, shapes } = request;
   if (model.opset < OPSET_MIN) throw new RangeError(`vjp: the model has operator set ${model.opset}, ${OPSET_MIN} is needed`);
   const write = new GraphWriter(model, request.names ?? new NameAuthority(model), model.graph, 'backward');
-  const passes = request.passThrough ?? (() => false);
-  return gradientsWithin({ write, shapes, passes, graphs: [model.graph] }, request);
+  const estimator = request.estimator ?? (() => undefined);
+  return gradientsWithin({ write, shapes, estimator, graphs: [model.graph] }, request);
 }
 
 /** A graph that is differentiated. */
@@ -51,17 +56,16 @@ interface Region {
   /** Writes into the graph. */
   readonly write: GraphWriter;
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** See VjpRequest.passThrough. */
-  readonly passes: (node: Node) => boolean;
+  readonly estimator: Estimator;
   /** The graph and those around it, from inside to outside. */
   readonly graphs: readonly Graph[];
 }
 
 /** The gradients by `wrt`, written behind the nodes of the graph of the region. */
 function gradientsWithin(region: Region, { cotangents, wrt }: Pick<VjpRequest, 'cotangents' | 'wrt'>): Map<Value, Value> {
-  const { write, passes } = region;
+  const { write, estimator } = region;
   const forward = [...write.graph.nodes];
-  const active = activeValues(forward, wrt, passes);
+  const active = activeValues(forward, wrt, estimator);
   const adjoints = new Adjoints(write);
   const give = (value: Value, gradient: Value): void => {
     if (active.has(value)) adjoints.add(value, gradient);
@@ -71,7 +75,7 @@ function gradientsWithin(region: Region, { cotangents, wrt }: Pick<VjpRequest, '
     const gradients = node.outputs.map((output) => (output && active.has(output) ? adjoints.total(output) : null));
     if (gradients.every((gradient) => gradient === null)) continue;
     const step = new Step({ node, gradients, active, region, give });
-    for (const [index, gradient] of (passes(node) ? gradients : ruleOf(node)(step)).entries()) {
+    for (const [index, gradient] of (estimator(node) ?? ruleOf(node))(step).entries()) {
       const input = node.inputs[index];
       if (input && gradient) give(input, gradient);
     }
@@ -85,10 +89,11 @@ function gradientsWithin(region: Region, { cotangents, wrt }: Pick<VjpRequest, '
 }
 
 /** Values that change when one of `wrt` does. */
-function activeValues(nodes: readonly Node[], wrt: readonly Value[], passes: (node: Node) => boolean): ReadonlySet<Value> {
+function activeValues(nodes: readonly Node[], wrt: readonly Value[], estimator: Estimator): ReadonlySet<Value> {
   const active = new Set(wrt);
   for (const node of nodes) {
-    if ((differentiability(node) === 'constant' && !passes(node)) || ![...dependencies(node)].some((value) => active.has(value))) continue;
+    if ((differentiability(node) === 'constant' && !estimator(node)) || ![...dependencies(node)].some((value) => active.has(value)))
+      continue;
     for (const output of node.outputs) if (output) active.add(output);
   }
   return active;

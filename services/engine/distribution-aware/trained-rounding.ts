@@ -2,7 +2,7 @@
 import { cloneModel, float32Tensor, float32Values, GraphWriter, type Model, NameAuthority } from '../ir/index.js';
 import { toRows } from '../layers/channel-layout.js';
 import type { MethodContext } from '../method.js';
-import { isRounding, roundedCodes, type RoundedWeight as TrainedWeight, trainRounded } from '../qat/rounded-weights.js';
+import { roundedCodes, roundingEstimator, type RoundedWeight as TrainedWeight, trainRounded } from '../qat/rounded-weights.js';
 import { codeLimits } from '../quantization/weight-storage/index.js';
 import { type TrainingOptions, trainModel } from '../training/index.js';
 import type { Observation } from './observed-points.js';
@@ -49,7 +49,7 @@ export async function trainedSettings(
   const { trained, fixed, logScales } = trainRounded(copy, weights);
   const moved = [...trained, ...biases, ...scales.values()];
   const task = {
-    ...{ by: METHOD, defaults: { epochs: 1, learningRate: 5e-4 }, alsoTrained: new Set(moved), passThrough: isRounding },
+    ...{ by: METHOD, defaults: { epochs: 1, learningRate: 5e-4 }, alsoTrained: new Set(moved), estimator: roundingEstimator },
     ...{ options: { ...options, trainable: moved, frozen: [...fixed] }, teacher: context.source ?? model },
   };
   await trainModel(copy, task, context);

@@ -3,7 +3,16 @@ import type { Graph, Node } from '../ir/index.js';
 import type { WeightStore } from './weight-store.js';
 
 /** Layers that hold most of a model's weights, whichever method changes them: first and last of these are the ends. */
-const layerOperators: ReadonlySet<string> = new Set(['Conv', 'ConvTranspose', 'LSTM', 'GRU', 'RNN', 'MatMul', 'Gemm', 'MatMulNBits']);
+export const layerOperators: ReadonlySet<string> = new Set([
+  'Conv',
+  'ConvTranspose',
+  'LSTM',
+  'GRU',
+  'RNN',
+  'MatMul',
+  'Gemm',
+  'MatMulNBits',
+]);
 
 /** The first and the last layer with constant weights; where branches or bodies hold them, those of each. */
 export function endsOf(graph: Graph, store: WeightStore): ReadonlySet<Node> {

@@ -66,9 +66,9 @@ export class ProbeGraph {
     return this.node('Transpose', [value], { perm: attributeOf.ints(order) });
   }
 
-  /** Makes `value` an output; the name under which its value is fetched. */
-  output(value: Value, dataType: DataType): string {
-    value.type = { kind: 'tensor', dataType, shape: null };
+  /** Makes `value` an output, of the type that the runtime infers when none is said; the name under which its value is fetched. */
+  output(value: Value, dataType?: DataType): string {
+    value.type = dataType ? { kind: 'tensor', dataType, shape: null } : null;
     this.model.graph.outputs.push(value);
     return value.name;
   }

@@ -1,7 +1,8 @@
 /** Trains the weights of a model in place: against labels, after a teacher, or both. */
 import { join } from 'node:path';
+import type { Estimator } from '../autodiff/index.js';
 import { EngineError } from '../engine-errors.js';
-import { attributeOf, float32Tensor, type Model, type Node, type Tensor } from '../ir/index.js';
+import { attributeOf, float32Tensor, type Model, type Tensor } from '../ir/index.js';
 import { graphsWithin } from '../ir/traversal.js';
 import { nameMatcher } from '../layers/name-patterns.js';
 import type { MethodContext, MethodOutcome, NodeChange } from '../method.js';
@@ -33,8 +34,8 @@ export interface TrainingTask {
   readonly teacher?: Model;
   /** Names of constants that are trained whatever reads them. */
   readonly alsoTrained?: ReadonlySet<string>;
-  /** Nodes that hand their gradient on as they get it: rounding. */
-  readonly passThrough?: (node: Node) => boolean;
+  /** Gradients of nodes that have none of their own: rounding. */
+  readonly estimator?: Estimator;
 }
 
 /** Throws EngineError `recipe_invalid`, `dataset_invalid` or `model_unsupported`; `model` is whole until the weights are written. */
@@ -122,7 +123,7 @@ async function prepare(
   };
   const shapes = teacherModel && (await teacherShapes(context.runtime, teacherModel, feeds));
   const batchStatistics = options.batch_normalization !== 'fixed';
-  const passThrough = task.passThrough ? { passThrough: task.passThrough } : {};
+  const estimator = task.estimator ? { estimator: task.estimator } : {};
   const also = task.alsoTrained ? { alsoTrained: task.alsoTrained } : {};
   const trainable = await trainableModel({ model, feeds, context, batchStatistics, ...also });
   const teaching = teacherModel && shapes && { graph: teacherModel.graph, shapes: shapes.shapes };
@@ -131,7 +132,7 @@ async function prepare(
   const trainer = trainerOptions(options, task.defaults);
   const graph = await trainingGraph({
     ...{ trainable, feeds, objective, isTrained: trainedBy(options), updates: trainer },
-    ...passThrough,
+    ...estimator,
     runtime: context.runtime,
   });
   const seed = options.seed ?? 0;

@@ -1,8 +1,8 @@
 /** One graph that computes the loss of a batch and its gradient by every trained parameter. */
 
-import { blockConvolutions, orderForRelease, vjp } from '../autodiff/index.js';
+import { blockConvolutions, type Estimator, orderForRelease, vjp } from '../autodiff/index.js';
 import { EngineError } from '../engine-errors.js';
-import { type DataType, elementCount, GraphWriter, type Model, type Node, type Tensor, tensorOf, Value } from '../ir/index.js';
+import { type DataType, elementCount, GraphWriter, type Model, type Tensor, tensorOf, Value } from '../ir/index.js';
 import { channelBlock } from '../runtime/channel-block.js';
 import type { Runtime } from '../runtime/execution-session.js';
 import { observeShapes } from '../runtime/observe-shapes.js';
@@ -52,8 +52,7 @@ export interface TrainingGraphRequest {
   readonly objective: Objective;
   /** Tells the parameters that are trained. Default: all. */
   readonly isTrained?: (parameter: Parameter) => boolean;
-  /** Nodes that hand their gradient on as they get it. */
-  readonly passThrough?: (node: Node) => boolean;
+  readonly estimator?: Estimator;
   /** Makes the graph move the parameters; without it the gradients are its outputs. */
   readonly updates?: UpdateOptions;
   readonly runtime: Runtime;
@@ -70,11 +69,11 @@ export async function trainingGraph(request: TrainingGraphRequest): Promise<Trai
     feeds.set(each.name, parameterTensor(each));
   for (const [name, dims] of scope.inputs) feeds.set(name, tensorOf('float32', dims, new Float32Array(elementCount(dims))));
   const { shapes } = await observeShapes(request.runtime, { model, feeds });
-  const passThrough = request.passThrough ? { passThrough: request.passThrough } : {};
+  const estimator = request.estimator ? { estimator: request.estimator } : {};
   const trained = parameters.filter(isTrained);
   const byName = new Map(model.graph.inputs.map((value) => [value.name, value] as const));
   const wrt = trained.flatMap(({ name }) => byName.get(name) ?? []);
-  const gradients = vjp({ model, names, shapes, cotangents: new Map([[loss, scope.write.float(1)]]), wrt, ...passThrough });
+  const gradients = vjp({ model, names, shapes, cotangents: new Map([[loss, scope.write.float(1)]]), wrt, ...estimator });
   if (gradients.size === 0) throw new EngineError('model_unsupported', 'No parameter of the model changes the loss.');
   const output = model.graph.outputs[0]?.name ?? '';
   const optimizer = request.updates && writeUpdates(scope, gradients, { trained, options: request.updates });

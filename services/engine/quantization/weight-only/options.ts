@@ -8,8 +8,8 @@ export type WeightAlgorithm = 'rtn' | 'mse' | 'hqq' | 'k-quant' | 'gptq' | 'awq'
 export interface WeightOnlyOptions {
   /** Bits of the weights of MatMul and Gemm. Default 4. */
   readonly bits?: 2 | 4 | 8;
-  /** Default 'k-quant'; 'gptq' and 'awq' need data. */
-  readonly algorithm?: WeightAlgorithm;
+  /** Default 'k-quant'; 'gptq', 'awq' and 'block-reconstruction' need data. The last is for convolutions; matrices get 'gptq'. */
+  readonly algorithm?: WeightAlgorithm | 'block-reconstruction';
   /** Weights along the reduced axis that share a scale. Default 32. */
   readonly block_size?: 16 | 32 | 64 | 128 | 256;
   /** Zero point in the middle of the codes. Default false. */
@@ -30,4 +30,9 @@ export interface WeightOnlyOptions {
   readonly exclude?: readonly string[];
   /** Bits of single nodes by name, before everything else that decides about bits; 32 leaves the node. For mixed-precision, not for recipes. */
   readonly layer_bits?: LayerBits;
+}
+
+/** What rounds matrices in blocks. */
+export function matrixAlgorithm({ algorithm = 'k-quant' }: WeightOnlyOptions): WeightAlgorithm {
+  return algorithm === 'block-reconstruction' ? 'gptq' : algorithm;
 }

@@ -16,7 +16,7 @@ import { algorithmsWithData } from './block-quantization.js';
 import type { BlockScheme } from './blocked-weights.js';
 import { describeWeights } from './layer-description.js';
 import { rewriteLayers, type WeightForm } from './layer-rewriting.js';
-import type { WeightOnlyOptions } from './options.js';
+import { matrixAlgorithm, type WeightOnlyOptions } from './options.js';
 import { type ProductDecision, planProducts } from './product-plan.js';
 import { type FittedWeight, type FittingTask, fitWeights } from './weight-fitting.js';
 import { type WeightScheme, weightScheme } from './weight-schemes.js';
@@ -54,7 +54,7 @@ function lowBitOptions(
 
 function checkOptions(options: WeightOnlyOptions, context: MethodContext): void {
   const { algorithm, bits, format, symmetric } = options;
-  if (algorithm && algorithmsWithData.includes(algorithm) && !context.calibration)
+  if (algorithmsWithData.includes(matrixAlgorithm(options)) && !context.calibration)
     throw new EngineError(
       'recipe_invalid',
       `The algorithm "${algorithm}" needs calibration samples; give a data set, or choose "k-quant".`,
@@ -114,7 +114,7 @@ class WeightOnlyRewriting {
   /** `scaled`: where the input of a product was divided by AWQ, by the name of the product. */
   async run(scaled: ReadonlyMap<string, string>): Promise<MethodOutcome> {
     const { model, store, format, context } = this;
-    const algorithm = this.options.algorithm ?? 'k-quant';
+    const algorithm = matrixAlgorithm(this.options);
     const fitted = await fitWeights(this.tasks(), { model, algorithm, context });
     const forms = await this.confirmed(this.forms(fitted, await this.decisions()));
     const described = this.planned.flatMap(({ weight }, index) => {

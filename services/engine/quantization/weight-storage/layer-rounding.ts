@@ -7,7 +7,7 @@ import { gptqRound } from '../gptq.js';
 import { codeLimits, codeOf, largestScale, searchScale } from './scale-search.js';
 
 /** 'rtn': largest weight, nearest code. 'mse': least squared error of the weights. The others need inputs. */
-export type RoundingAlgorithm = 'rtn' | 'mse' | 'hessian' | 'gptq' | 'adaround';
+export type RoundingAlgorithm = 'rtn' | 'mse' | 'hessian' | 'gptq' | 'adaround' | 'block-reconstruction';
 
 export interface LayerWeights {
   /** [channels, depth]; channel c belongs to group floor(c / (channels / groups)). */

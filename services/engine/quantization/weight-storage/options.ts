@@ -13,8 +13,8 @@ export interface LowBitOptions {
   /** The nodes that keep 8 bits, in place of the ends of the model as it is now. */
   readonly ends?: ReadonlySet<Node>;
   /**
-   * How weights are rounded below 8 bits. 'rtn' and 'mse' look at the weights alone; 'hessian', 'gptq' and 'adaround' need
-   * samples. 'hqq', 'k-quant' and 'awq', which are for matrices in blocks, leave the choice to this method, as does no word:
+   * How weights are rounded below 8 bits. 'rtn' and 'mse' look at the weights alone; 'hessian', 'gptq', 'adaround' and
+   * 'block-reconstruction' need samples. 'hqq', 'k-quant' and 'awq', which are for matrices in blocks, leave the choice to this method, as does no word:
    * 'adaround' when there are samples, 'mse' when there are none.
    */
   readonly algorithm?: RoundingAlgorithm | 'hqq' | 'k-quant' | 'awq';

@@ -48,7 +48,7 @@ export function planStorage(model: Model, store: WeightStore, options: LowBitOpt
       const bits = chosenBits(nodes, options) ?? (nodes.some((node) => ends.has(node)) ? 8 : bitsOf(layer, options));
       const planned = { constant, nodes, kind: layer.kind, layout: channelLayout(layer.node, constant.tensor.dims), bits };
       if (stranger) left.set(layer.node, `its weight is shared with ${reportName(stranger)}, which stays float32`);
-      else if (storedBytes(planned) + NODE_BYTES < constant.tensor.data.byteLength) weights.set(constant, planned);
+      else if (isWorthStoring(planned)) weights.set(constant, planned);
     }
   }
   for (const { node, weights: own } of layers.values()) {
@@ -80,6 +80,11 @@ function chosenBits(nodes: readonly Node[], { layerBits }: LowBitOptions): Store
 function bitsOf({ kind }: StoredLayer, { convBits = 8, recurrentBits = 8 }: LowBitOptions): StoredBits {
   const bits = kind === 'convolution' ? convBits : recurrentBits;
   return bits === 32 ? 8 : bits;
+}
+
+/** Whether codes, scales and the nodes that widen them take less than the weight. */
+export function isWorthStoring(planned: Pick<PlannedWeight, 'bits' | 'layout' | 'constant'>): boolean {
+  return storedBytes(planned) + NODE_BYTES < planned.constant.tensor.data.byteLength;
 }
 
 /** Bytes of codes and scales. */

@@ -8,7 +8,8 @@ import type { LayerReport, MethodContext, MethodOutcome, NodeChange } from '../.
 import { type RoundedLayer, type RoundingAlgorithm, roundLayer } from './layer-rounding.js';
 import type { LowBitOptions } from './options.js';
 import { type PlannedWeight, planStorage } from './planned-weights.js';
-import { roundSequentially, type SequentialLayer, type SequentialResult } from './sequential-rounding.js';
+import { roundOnSamples } from './rounding-on-samples.js';
+import type { SequentialLayer, SequentialResult } from './sequential-layer.js';
 import { StoredWeights } from './stored-weight.js';
 
 const METHOD = 'weight-only';
@@ -83,7 +84,7 @@ class LowBitStorage {
       const [node] = weight.nodes;
       return node ? [{ node, weight: weight.constant, layout: weight.layout, bits: weight.bits }] : [];
     });
-    const results = await roundSequentially({ model: this.model, layers, algorithm, samples, context: this.context });
+    const results = await roundOnSamples({ model: this.model, layers, algorithm, samples, context: this.context });
     for (const weight of weights) {
       const [node] = weight.nodes;
       const result = node && results.get(node);
@@ -139,12 +140,13 @@ class LowBitStorage {
 }
 
 function needsInputs(algorithm: RoundingAlgorithm): boolean {
-  return algorithm === 'hessian' || algorithm === 'gptq' || algorithm === 'adaround';
+  return algorithm !== 'rtn' && algorithm !== 'mse';
 }
 
 function sentence({ planned, rounded, weightSqnr, algorithm }: Stored): string {
   const { constant, bits, layout } = planned;
-  const how = rounded.sqnr === undefined ? '' : `, rounded on its inputs by ${algorithm}`;
+  const how = rounded.sqnr === undefined && rounded.blockError === undefined ? '' : `, rounded on its inputs by ${algorithm}`;
+  const block = rounded.blockError === undefined ? '' : ` (its block errs ${rounded.blockError.toFixed(2)} times what gptq left)`;
   const bias = rounded.biasShift ? ', bias corrected' : '';
-  return `weight "${constant.value.name}" stored in ${bits} bits with ${channelCount(layout)} scales (${weightSqnr.toFixed(1)} dB)${how}${bias}, widened when the model is loaded`;
+  return `weight "${constant.value.name}" stored in ${bits} bits with ${channelCount(layout)} scales (${weightSqnr.toFixed(1)} dB)${how}${block}${bias}, widened when the model is loaded`;
 }

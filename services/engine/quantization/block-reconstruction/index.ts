@@ -1,0 +1,2 @@
+/** Block reconstruction of rounded weights. */
+export { reconstructBlocks } from './reconstruct-blocks.js';
