@@ -224,16 +224,29 @@ export const distillStep = Type.Object(
 export const qatStep = Type.Object(
   {
     method: Type.Literal('qat'),
-    weight_bits: Type.Optional(Type.Enum([2, 3, 4, 8], { description: 'Bits of the weights of convolutions. Default 4.' })),
+    weight_bits: Type.Optional(
+      Type.Enum([2, 3, 4, 8], { description: 'Bits of the weights of convolutions and of products with a constant matrix. Default 4.' }),
+    ),
     activation_bits: Type.Optional(
-      Type.Enum([8, 32], { description: 'Bits of the inputs of those convolutions; 32 leaves them in float. Default 8.' }),
+      Type.Enum([8, 32], { description: 'Bits of the inputs of those layers; 32 leaves them in float. Default 8.' }),
+    ),
+    activation_steps: Type.Optional(
+      Type.Enum(['fixed', 'lsq', 'lsq+', 'pact'], {
+        description:
+          "Steps of those inputs: as calibrated ('fixed'), or learned. 'lsq' (default): the step; 'lsq+': the zero point, too, where values go below 0; 'pact': the upper bound, where they begin at 0.",
+      }),
     ),
     protect_ends: Type.Optional(Type.Boolean({ description: 'First and last layer keep 8 bits. Default true.' })),
     rounding: Type.Optional(
-      Type.Enum(['rtn', 'mse', 'hessian', 'gptq', 'adaround'], { description: "What training starts from. Default 'gptq'." }),
+      Type.Enum(['rtn', 'mse', 'hessian', 'gptq', 'adaround', 'block-reconstruction'], {
+        description: "What training starts from. Default 'gptq'.",
+      }),
     ),
     exclude: Type.Optional(names('Nodes to leave in float, by name.')),
     ...options,
+    epochs: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 100_000, description: 'Passes over the data set; 0 rounds and trains nothing. Default 1.' }),
+    ),
     losses,
   },
   strict,

@@ -1,4 +1,5 @@
 /** Weights that are trained as they will be rounded: a float behind each code, and one scale per output channel. */
+import { type Estimator, straightThrough } from '../autodiff/index.js';
 import { float32Tensor, float32Values, type Graph, GraphWriter, type Model, NameAuthority, type Node, type Value } from '../ir/index.js';
 import { type ChannelLayout, channelDepth, fromRows, scaleDims, toRows } from '../layers/channel-layout.js';
 
@@ -108,4 +109,6 @@ export function roundedCodes(
   return { codes: fromRows(codes, layout, Int8Array), scales };
 }
 
-export const isRounding = (node: Node): boolean => node.opType === 'Round' && node.name.startsWith(ROUNDING);
+/** r hands its gradient on. */
+export const roundingEstimator: Estimator = ({ opType, name }) =>
+  opType === 'Round' && name.startsWith(ROUNDING) ? straightThrough : undefined;

@@ -4,7 +4,7 @@ import { attributeOf, cloneModel, float32Tensor, float32Values, type Model } fro
 import { channelLayout } from '../../../../services/engine/layers/channel-layout.js';
 import { qat } from '../../../../services/engine/qat/index.js';
 import { type RoundedWeight, roundedCodes, trainRounded } from '../../../../services/engine/qat/rounded-weights.js';
-import { ModelBuilder, noise, operators, outputsOf, removeScratch, sqnr } from '../quantization/method-fixtures.js';
+import { ModelBuilder, noise, operators, outputsOf, removeScratch, sqnr, transB } from '../quantization/method-fixtures.js';
 import { learningContext, sourceOf } from '../training/training-fixtures.js';
 
 afterAll(removeScratch);
@@ -103,6 +103,44 @@ describe('qat', () => {
     await qat(model, { weight_bits: 4, epochs: 1, batch_size: 16 }, learningContext(source, { source: network() }));
     expect(operators(model).filter((operator) => operator === 'QuantizeLinear')).toHaveLength(4);
     expect(await fidelity(model)).toBeGreaterThan(15);
+  });
+
+  test('matrices are trained, too: a Gemm and a MatMul, with 8 bits at both ends', async () => {
+    const perceptron = (): Model => {
+      const builder = new ModelBuilder();
+      const layer = (from: Parameters<ModelBuilder['node']>[1][number], at: number, inputs: number, outputs: number) =>
+        builder.node(
+          'Gemm',
+          [from, builder.constant(`w${at}`, noise([outputs, inputs], at, 0.3)), builder.constant(`b${at}`, noise([outputs], at + 20, 0.1))],
+          transB,
+        );
+      const relu = (value: ReturnType<typeof layer>) => builder.node('Relu', [value]);
+      const middle = relu(layer(relu(layer(builder.input('x', ['n', 24]), 1, 24, 32)), 2, 32, 32));
+      const product = builder.node('MatMul', [middle, builder.constant('w3', noise([32, 32], 3, 0.3))]);
+      const sum = relu(builder.node('Add', [product, builder.constant('b3', noise([32], 23, 0.1))]));
+      return builder.output(layer(sum, 4, 32, 16), ['n', 16]).model;
+    };
+    const rows = noise([256, 24], 91);
+    const samples = sourceOf({ input: 'x', dims: [24], values: float32Values(rows) });
+    const [reference = new Float32Array()] = await outputsOf(perceptron(), { x: rows });
+    const nearness = async (epochs: number): Promise<number> => {
+      const model = perceptron();
+      const options = { weight_bits: 2, epochs, batch_size: 16, learning_rate: 0.003 } as const;
+      const { nodes, training } = await qat(model, options, learningContext(samples, { source: perceptron() }));
+      expect(
+        nodes
+          .filter(({ reason }) => reason.startsWith('2 bit'))
+          .map(({ op_type }) => op_type)
+          .sort(),
+      ).toEqual(['Gemm', 'MatMul']);
+      expect(training === undefined).toBe(epochs === 0);
+      expect(operators(model).filter((operator) => operator === 'QuantizeLinear')).toHaveLength(4);
+      const [found = new Float32Array()] = await outputsOf(model, { x: rows });
+      return sqnr(reference, found);
+    };
+    const start = await nearness(0);
+    expect(start).toBeGreaterThan(3);
+    expect(await nearness(20)).toBeGreaterThan(start + 1);
   });
 
   test('without samples it says what to give', async () => {
