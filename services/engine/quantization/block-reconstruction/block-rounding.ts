@@ -6,7 +6,7 @@ import { batchesPerEpoch, epochBatches } from '../../training/sample-order.js';
 import { trainableModel } from '../../training/trainable-model.js';
 import type { TrainingData } from '../../training/training-data.js';
 import { trainingGraph } from '../../training/training-graph.js';
-import { TrainingSession } from '../../training/training-session.js';
+import { type StepRequest, TrainingSession } from '../../training/training-session.js';
 import type { SequentialLayer, SequentialResult } from '../weight-storage/sequential-layer.js';
 import { blockError } from './block-error.js';
 import type { BlockShape } from './block-model.js';
@@ -79,19 +79,35 @@ async function trainRounding(
   });
   const session = await TrainingSession.open(context.runtime, graph);
   try {
-    const order = { seed: 0, sampleCount: data.sampleCount, batchSize: batch };
-    const perEpoch = batchesPerEpoch(order);
-    for (let step = 0, epoch = epochBatches(order, 0); step < steps; step += 1) {
+    const batches = batchesOf(data.sampleCount, batch);
+    for (let done = 0; done < steps; ) {
       context.signal.throwIfAborted();
-      if (step > 0 && step % perEpoch === 0) epoch = epochBatches(order, step / perEpoch);
-      const { feeds } = await data.rows(epoch[step % perEpoch] ?? new Uint32Array());
-      await session.step(new Map([...feeds, ...pressure(step, steps, decisiveness)]), step + 1, learningRate);
+      const taken: StepRequest[] = [];
+      for (const to = Math.min(steps, done + session.stepsPerRun); done + taken.length < to; ) {
+        const step = done + taken.length;
+        const { feeds } = await data.rows(batches(step));
+        taken.push({ feeds: new Map([...feeds, ...pressure(step, steps, decisiveness)]), learningRate });
+      }
+      await session.run(done + 1, taken);
+      done += taken.length;
     }
     const found = session.parameters();
     return new Map(written.map((each) => [each.start.layer.node, resultOf(each, found)] as const));
   } finally {
     await session.close();
   }
+}
+
+/** The samples of a step, counted from 0. */
+function batchesOf(sampleCount: number, batchSize: number): (step: number) => Uint32Array {
+  const order = { seed: 0, sampleCount, batchSize };
+  const perEpoch = batchesPerEpoch(order);
+  let epoch = { at: 0, batches: epochBatches(order, 0) };
+  return (step) => {
+    const at = Math.floor(step / perEpoch);
+    if (at !== epoch.at) epoch = { at, batches: epochBatches(order, at) };
+    return epoch.batches[step % perEpoch] ?? new Uint32Array();
+  };
 }
 
 function resultOf({ start, rounding, variables, logScales, bias }: SoftLayer, found: ReadonlyMap<string, Float32Array>): SequentialResult {
