@@ -40,12 +40,21 @@ export class BlockElimination {
   /** The error that the removal of a block adds. */
   cost(block: number): number {
     const inputs = this.blocks[block] ?? [];
+    if (inputs.length === 1) return this.costOfInput(inputs[0] ?? 0);
     const solved = this.solvedWeights(inputs);
     let cost = 0;
     for (const [i, input] of inputs.entries()) {
       for (let o = 0; o < this.outputs; o += 1) cost += (this.weights[o * this.depth + input] ?? 0) * (solved[i * this.outputs + o] ?? 0);
     }
     return Math.max(0, cost);
+  }
+
+  /** sum over outputs of w^2 / (H^-1)_gg. */
+  private costOfInput(input: number): number {
+    const { depth, weights, inverse } = this;
+    let sum = 0;
+    for (let at = input; at < weights.length; at += depth) sum += (weights[at] ?? 0) ** 2;
+    return sum / (inverse[input * depth + input] ?? 1);
   }
 
   remove(block: number): void {

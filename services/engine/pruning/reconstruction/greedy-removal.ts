@@ -57,8 +57,8 @@ export function greedyRemoval({ units, parts }: PruningGroup, seen: readonly See
       const unit = cheapest(part, known);
       costs[step + 1] = (costs[step + 1] ?? 0) + (known[unit] ?? 0);
       part.delete(unit);
-      for (const each of eliminations) each.remove(unit);
-      for (const rest of left) for (const other of rest) known[other] = costOf(other);
+      const changed = eliminations.filter((each) => each.remove(unit));
+      for (const rest of left) for (const other of rest) if (changed.some((each) => each.holds(other))) known[other] = costOf(other);
       return unit;
     });
     steps.push(taken);
@@ -116,9 +116,15 @@ class PartElimination {
     return block === undefined ? 0 : this.elimination.cost(block);
   }
 
-  remove(unit: number): void {
+  holds(unit: number): boolean {
+    return this.blockOf.has(unit);
+  }
+
+  /** False when it does not hold the unit. */
+  remove(unit: number): boolean {
     const block = this.blockOf.get(unit);
     if (block !== undefined) this.elimination.remove(block);
+    return block !== undefined;
   }
 
   /** Puts what has become of the columns into the matrix of the consumer. */

@@ -33,17 +33,25 @@ export function maskUnits(model: Model, structure: AnalyzedStructure, units: Ite
 function withZeros(tensor: Tensor, members: readonly Member[]): Tensor {
   const bytes = tensor.data.read().slice();
   const width = dataTypes[tensor.dataType].bits / 8;
-  for (const { axis, indices, within } of members) {
-    const going = new Set(indices);
-    const inner = elementCount(tensor.dims.slice(axis + 1));
-    const size = tensor.dims[axis] ?? 1;
-    const other = within ? elementCount(tensor.dims.slice(within.axis + 1)) : 1;
-    for (let at = 0; at < elementCount(tensor.dims); at += 1) {
-      const isThere = !within || inRange(Math.floor(at / other) % (tensor.dims[within.axis] ?? 1), within);
-      if (isThere && going.has(Math.floor(at / inner) % size)) bytes.fill(0, at * width, (at + 1) * width);
+  for (const member of members) for (const [from, to] of runsOf(tensor.dims, member)) bytes.fill(0, from * width, to * width);
+  return { ...tensor, data: bytesInMemory(bytes) };
+}
+
+/** The elements of a member, in runs [from, to). */
+function* runsOf(dims: readonly number[], { axis, indices, within }: Member): Generator<readonly [number, number]> {
+  const [outer, inner] = [elementCount(dims.slice(0, axis)), elementCount(dims.slice(axis + 1))];
+  const size = dims[axis] ?? 1;
+  // Positions of an axis behind this one stand within the run.
+  const step = within && within.axis > axis ? elementCount(dims.slice(within.axis + 1)) : inner;
+  const stride = within ? elementCount(dims.slice(within.axis + 1)) : 1;
+  for (let before = 0; before < outer; before += 1) {
+    for (const index of indices) {
+      const start = (before * size + index) * inner;
+      for (let from = start; from < start + inner; from += step) {
+        if (!within || inRange(Math.floor(from / stride) % (dims[within.axis] ?? 1), within)) yield [from, from + step];
+      }
     }
   }
-  return { ...tensor, data: bytesInMemory(bytes) };
 }
 
 function inRange(position: number, { from, to }: { from: number; to: number }): boolean {
