@@ -414,6 +414,12 @@ const structuredPruning = Type.Object(
         description: 'Largest share of the channels of a layer that may go. Default 0.8.',
       }),
     ),
+    remove_branches: Type.Optional(
+      Type.Boolean({
+        description:
+          "Also let residual branches become one linear layer, or go, where that costs less than narrower layers. Default true where the criterion is 'reconstruction', the ranking 'global', layers are repaired and neither min_channels nor max_removed is set.",
+      }),
+    ),
     exclude: Type.Optional(nodeNames('Layers whose outputs keep all channels, by name.')),
     approximate: Type.Optional(
       Type.Boolean({

@@ -21,6 +21,8 @@ export interface StructuredPruningOptions extends ImportanceOptions {
   readonly min_channels?: number;
   /** Default 0.8. */
   readonly max_removed?: number;
+  /** Let residual branches become one linear layer, or go: where the criterion is reconstruction and layers are repaired. Default true there. */
+  readonly remove_branches?: boolean;
   /** Names of layers whose outputs keep all channels; '*' stands for any characters. */
   readonly exclude?: readonly string[];
   /** Default false. */
@@ -29,6 +31,13 @@ export interface StructuredPruningOptions extends ImportanceOptions {
   readonly steps?: number;
   /** Default true when there are samples. */
   readonly repair?: boolean;
+}
+
+/** Bounds on single layers keep the branches unless the recipe asks. */
+export function removesBranches(options: StructuredPruningOptions): boolean {
+  const { remove_branches, criterion, repair, ranking, min_channels, max_removed } = options;
+  const isPossible = (criterion ?? 'reconstruction') === 'reconstruction' && repair !== false && (ranking ?? 'global') === 'global';
+  return isPossible && (remove_branches ?? (min_channels === undefined && max_removed === undefined));
 }
 
 export const DEFAULT_BUDGET: PruningBudget = { macs: 0.5 };

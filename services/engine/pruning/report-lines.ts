@@ -49,7 +49,7 @@ export async function describeLayers(study: PruningStudy, pruned: PrunedModel, c
     });
   }
   const untold = pruned.repaired.filter(({ node }) => !nodes.some((line) => line.node === node));
-  return { nodes: [...nodes, ...untold], layers };
+  return { nodes: [...pruned.branches, ...nodes, ...untold], layers };
 }
 
 function nodesOf(model: Model): Node[] {

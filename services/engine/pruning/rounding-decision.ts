@@ -58,8 +58,8 @@ const COST_RATIO_MAX = 2;
 const TIE = 1.02;
 
 /**
- * The fastest of those that keep the budget without costing much more than others; where none keeps it, the one that comes closest.
- * Nothing that is slower than the source.
+ * The fastest of those that keep the budget without costing much more than others, or, where the budget says how fast, the one that costs
+ * least; where none keeps it, the one that comes closest. Nothing that is slower than the source.
  */
 function decided(tried: readonly WidthTrial[], asked: PruningBudget): RoundingDecision {
   const usable = tried.filter(({ timing }) => !isSlower(timing));
@@ -68,7 +68,7 @@ function decided(tried: readonly WidthTrial[], asked: PruningBudget): RoundingDe
   const multiples = within.filter(({ roundTo }) => roundTo > 1);
   const least = Math.min(...(multiples.length > 0 ? multiples : within).map(({ cost }) => cost));
   const worthwhile = within.filter(({ cost }) => cost <= COST_RATIO_MAX * least);
-  const fastest = Math.min(...worthwhile.map(({ timing }) => timing?.after ?? 0));
+  const fastest = asked.latency === undefined ? Math.min(...worthwhile.map(({ timing }) => timing?.after ?? 0)) : Number.POSITIVE_INFINITY;
   const [best] = worthwhile.filter(({ timing }) => (timing?.after ?? 0) <= TIE * fastest).sort((a, b) => a.cost - b.cost);
   const [closest] = [...usable].sort((a, b) => budgetUse(a.reached, asked) - budgetUse(b.reached, asked));
   return { trial: best ?? closest, tried };

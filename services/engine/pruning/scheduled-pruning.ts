@@ -1,6 +1,7 @@
 /** From widths to a pruned and repaired model: at once, or in steps that are ranked and repaired anew. */
 import type { Model } from '../ir/index.js';
 import { type LayerReport, type MethodContext, type NodeChange, partOf } from '../method.js';
+import { branchLines } from './branch-lines.js';
 import { budgetUse, figuresOf, type Reached, reachedFractions, relaxed } from './budget-figures.js';
 import { composeSurvivors } from './composed-survivors.js';
 import type { PruningBudget, StructuredPruningOptions } from './options.js';
@@ -17,6 +18,8 @@ export interface PrunedModel {
   /** What the repair did to each layer, and how close it came. */
   readonly repaired: readonly NodeChange[];
   readonly layers: readonly LayerReport[];
+  /** Lines for the residual branches that are not whole any more. */
+  readonly branches: readonly NodeChange[];
 }
 
 export interface PruningRequest {
@@ -45,7 +48,8 @@ export async function pruneOnSchedule(request: PruningRequest, context: MethodCo
     const [trial] = await search.trials(goal, [request.roundTo]);
     if (!trial) break;
     survivors = composeSurvivors(survivors, trial.candidate.survivors);
-    last = await repaired(request, { ...trial.candidate, survivors }, part);
+    const made = await repaired(request, { ...trial.candidate, survivors }, part);
+    last = { ...made, branches: [...(last?.branches ?? []), ...made.branches] };
   }
   return last ?? repaired(request, request.candidate, context);
 }
@@ -65,7 +69,7 @@ function relativeTo(reached: Reached | undefined, asked: PruningBudget): Pruning
 
 async function repaired(
   { study, options }: PruningRequest,
-  { model, survivors }: PrunedCandidate,
+  { model, survivors, branches }: PrunedCandidate,
   context: MethodContext,
 ): Promise<PrunedModel> {
   const samples = context.calibration;
@@ -74,5 +78,11 @@ async function repaired(
     ? await repairLayers({ original: study.model, pruned: model, survivors, samples }, context)
     : { nodes: [], layers: [] };
   const cost = await measuredCost(model, study, context);
-  return { model, reached: reachedFractions(cost, study.cost.source), repaired: outcome.nodes, layers: outcome.layers };
+  return {
+    model,
+    reached: reachedFractions(cost, study.cost.source),
+    repaired: outcome.nodes,
+    layers: outcome.layers,
+    branches: branches.flatMap(branchLines),
+  };
 }

@@ -6,7 +6,7 @@ import { nameNodes } from '../layers/node-names.js';
 import { type BudgetOutcome, type MethodContext, type MethodOutcome, partOf } from '../method.js';
 import { timeModels } from '../timing/whole-model-timing.js';
 import { budgetUse, described, figuresOf, type Reached, relaxed } from './budget-figures.js';
-import { DEFAULT_BUDGET, type PruningBudget, type StructuredPruningOptions } from './options.js';
+import { DEFAULT_BUDGET, type PruningBudget, removesBranches, type StructuredPruningOptions } from './options.js';
 import { METHOD, type PruningStudy } from './pruning-study.js';
 import { describeLayers } from './report-lines.js';
 import { decideRounding, isSlower, type RoundingDecision, tellTrials } from './rounding-decision.js';
@@ -49,7 +49,13 @@ export async function structuredPruning(model: Model, options: StructuredPruning
   };
 }
 
-function requireSamples({ repair, sensitivity }: StructuredPruningOptions, { calibration }: MethodContext): void {
+function requireSamples(options: StructuredPruningOptions, { calibration }: MethodContext): void {
+  const { repair, sensitivity, remove_branches } = options;
+  if (remove_branches && !(calibration && removesBranches(options)))
+    throw new EngineError(
+      'recipe_invalid',
+      `"remove_branches" needs samples (--data, or data.calibration_id), the criterion 'reconstruction', the ranking 'global' and repair.`,
+    );
   if (calibration || !(repair || sensitivity)) return;
   const what = repair ? 'repair' : 'sensitivity';
   throw new EngineError('recipe_invalid', `"${what}" needs samples: give a data set of typical inputs (--data, or data.calibration_id).`);

@@ -1,11 +1,10 @@
 /** Proof before use: with units of a group removed, the model answers as the original in which nothing reads them. */
 import { FidelityAccumulator } from '../evaluation/fidelity.js';
-import { cloneModel, type Model } from '../ir/index.js';
+import type { Model } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
-import { type RemovalOrder, removedUnits, type UnrankedGroup } from './importance/removal-order.js';
-import { pruneCandidate } from './prune-candidate.js';
+import type { RemovalOrder, UnrankedGroup } from './importance/removal-order.js';
+import { maskCandidate, pruneCandidate } from './prune-candidate.js';
 import type { PruningStudy } from './pruning-study.js';
-import { maskUnits } from './structure/mask-units.js';
 
 type Studied = Pick<PruningStudy, 'model' | 'structure' | 'feeds' | 'orders'>;
 
@@ -33,14 +32,11 @@ export async function verifyOrders(study: Studied, context: MethodContext): Prom
   return { orders: study.orders.filter(({ group }) => !wrong.has(group)), refuted };
 }
 
-/** Half of the steps of each order. */
+/** Half of the steps of each order; the first form of each branch. */
 async function isExact(study: Studied, context: MethodContext): Promise<boolean> {
   const steps = study.orders.map((order) => Math.ceil(order.steps.length / 2));
-  const masked = cloneModel(study.model);
-  const units = study.orders.flatMap((order, at) => removedUnits(order, steps[at] ?? 0).flatMap((unit) => order.group.units[unit] ?? []));
   try {
-    maskUnits(masked, study.structure, units);
-    return await answersAlike(masked, pruneCandidate(study, steps).model, { study, context });
+    return await answersAlike(maskCandidate(study, steps), pruneCandidate(study, steps).model, { study, context });
   } catch {
     // A model that the runtime refuses is no proof.
     context.signal.throwIfAborted();

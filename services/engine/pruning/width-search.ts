@@ -6,6 +6,7 @@ import { chooseWidths } from './budget/choose-widths.js';
 import { fasterWidths } from './budget/faster-widths.js';
 import { scanSensitivity } from './budget/sensitivity-scan.js';
 import type { Removal } from './budget/value-sizes.js';
+import { WidthCosts } from './budget/width-costs.js';
 import { widthLadder } from './budget/width-ladder.js';
 import { budgetUse, type Reached, reachedFractions } from './budget-figures.js';
 import type { RemovalOrder } from './importance/removal-order.js';
@@ -69,16 +70,23 @@ export class WidthSearch {
   async trials(asked: PruningBudget, multiples: readonly number[]): Promise<WidthTrial[]> {
     const plans: WidthPlan[] = [];
     for (const roundTo of multiples) plans.push(await this.plan(roundTo));
-    let limits = plans.map(() => 1);
-    let trials: WidthTrial[][] = [];
-    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-      const candidates = plans.map((plan, at) => this.candidates(plan, asked, limits[at] ?? 1));
-      trials = await this.measured(candidates, plans);
-      const uses = trials.map((own, at) =>
-        Math.max(...own.map(({ reached, candidate }) => (canGoOn(plans[at], candidate) ? budgetUse(reached, tolerant(asked)) : 0))),
-      );
-      if (uses.every((use) => use <= 1 + 1e-9)) break;
-      limits = limits.map((limit, at) => limit / Math.max(1, (uses[at] ?? 1) * (1 + 1e-6)));
+    const trials = plans.map((): WidthTrial[] => []);
+    const limits = plans.map(() => 1);
+    // What keeps the budget is not timed again: with noise it would be corrected again and again.
+    let open = [...plans.keys()];
+    for (let attempt = 0; attempt < ATTEMPTS && open.length > 0; attempt += 1) {
+      const turn = open.flatMap((at) => plans[at] ?? []);
+      const candidates = turn.map((plan) => this.candidates(plan, asked, limits[plans.indexOf(plan)] ?? 1));
+      const measured = await this.measured(candidates, turn);
+      open = open.filter((at, position) => {
+        const own = measured[position] ?? [];
+        trials[at] = own;
+        const use = Math.max(
+          ...own.map(({ reached, candidate }) => (canGoOn(plans[at], candidate) ? budgetUse(reached, tolerant(asked)) : 0)),
+        );
+        limits[at] = (limits[at] ?? 1) / Math.max(1, use * (1 + 1e-6));
+        return use > 1 + 1e-9;
+      });
     }
     return trials.flat();
   }
@@ -102,7 +110,7 @@ export class WidthSearch {
   }
 
   private costOf(steps: readonly number[]): number {
-    return this.orders.reduce((sum, { costs }, at) => sum + (costs[steps[at] ?? 0] ?? 0), 0);
+    return new WidthCosts(this.orders).of(steps);
   }
 
   private async plan(roundTo: number): Promise<WidthPlan> {

@@ -83,7 +83,7 @@ function bestExchange(rungs: Rungs, limit: number): readonly [Move, Move] | unde
   pairs.sort((a, b) => a.added - b.added);
   return pairs.find(({ moves }) => {
     const at = rungs.with(...moves);
-    return rungs.kept(at) <= limit && (!rungs.savesOtherwise || rungs.saved(at) >= present.saved);
+    return rungs.added(...moves) < -1e-12 && rungs.kept(at) <= limit && (!rungs.savesOtherwise || rungs.saved(at) >= present.saved);
   })?.moves;
 }
 

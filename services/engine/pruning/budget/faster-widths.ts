@@ -43,8 +43,7 @@ function bestChange(rungs: Rungs, { limit, room }: Bounds): readonly Move[] | un
   const present = { saved: rungs.saved(), kept: rungs.kept() };
   const weighed = (...moves: readonly Move[]): Change => {
     const at = rungs.with(...moves);
-    const added = moves.reduce((sum, move) => sum + rungs.added(move), 0);
-    return { moves, added, gain: rungs.saved(at) - present.saved, kept: rungs.kept(at) };
+    return { moves, added: rungs.added(...moves), gain: rungs.saved(at) - present.saved, kept: rungs.kept(at) };
   };
   const fits = ({ gain, added, kept }: Change): boolean => gain >= GAIN_MIN && added <= room && kept <= limit;
   const singles = [...rungs.movesAround()].map((move) => weighed(move));

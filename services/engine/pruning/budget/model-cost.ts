@@ -3,6 +3,8 @@ import { elementCount, graphsWithin, type Model, type Node } from '../../ir/inde
 import { modelBytes } from '../../ir/model-bytes.js';
 import { type Constant, reportName, WeightStore } from '../../layers/weight-store.js';
 import { countMacs, holdsParameters, operatorTraits, parameterCount } from '../../ops/index.js';
+import type { RemovalOrder } from '../importance/removal-order.js';
+import { type StandInSizes, standInSizes } from './stand-in-costs.js';
 import type { Removal, ValueSizes } from './value-sizes.js';
 
 export interface Cost {
@@ -17,7 +19,11 @@ export interface CostRequest {
   readonly sizes: ValueSizes;
   /** Sizes of values by name, for one run. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** Those that removals are counted by. */
+  readonly orders: readonly RemovalOrder[];
 }
+
+const FLOAT_BYTES = 4;
 
 /** A figure as a function of what is removed. */
 type Term = (removed: Removal) => number;
@@ -32,6 +38,7 @@ export class ModelCost {
   readonly source: Cost;
   private readonly sizes: ValueSizes;
   private readonly macTerms: readonly Term[];
+  private readonly standIns: readonly StandInSizes[];
   private readonly constantTerms: readonly { readonly lost: Term; readonly bytesEach: number; readonly isParameter: boolean }[];
 
   constructor(request: CostRequest) {
@@ -39,6 +46,7 @@ export class ModelCost {
     const store = new WeightStore(model);
     this.sizes = sizes;
     this.macTerms = this.multiplications(request, store);
+    this.standIns = standInSizes(request);
     this.constantTerms = store.all().flatMap((constant) => this.constantTerm(constant));
     this.source = { macs: countMacs(model, shapes).total, parameters: parameterCount(model), bytes: modelBytes(model) };
   }
@@ -50,7 +58,14 @@ export class ModelCost {
       if (isParameter) parameters -= elements;
       bytes -= elements * bytesEach;
     }
-    return { macs: this.source.macs - this.macTerms.reduce((sum, term) => sum + term(removed), 0), parameters, bytes };
+    let macs = this.source.macs - this.macTerms.reduce((sum, term) => sum + term(removed), 0);
+    for (const { dims, places } of this.standIns) {
+      const elements = elementCount(dims(removed) ?? [0]);
+      macs += elements * places;
+      parameters += elements;
+      bytes += elements * FLOAT_BYTES;
+    }
+    return { macs, parameters, bytes };
   }
 
   private constantTerm({ value, tensor }: Constant): ModelCost['constantTerms'] {

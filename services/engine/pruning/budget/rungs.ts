@@ -1,4 +1,5 @@
 /** Widths as positions on the ladders of groups, and the moves between them. */
+import { WidthCosts } from './width-costs.js';
 import { removalOf, type WidthProblem } from './width-problem.js';
 
 /** Rungs ahead that one step is chosen from: a cost may jump and what is saved come only behind the jump. */
@@ -12,6 +13,7 @@ export interface Move {
 /** What positions cost and save. */
 export class Rungs {
   readonly at: number[];
+  private readonly costs: WidthCosts;
 
   /** `steps`: allowed ones to begin with; default none. */
   constructor(
@@ -19,10 +21,11 @@ export class Rungs {
     steps: readonly number[] = [],
   ) {
     this.at = problem.ladders.map((ladder, order) => Math.max(0, ladder.indexOf(steps[order] ?? 0)));
+    this.costs = new WidthCosts(problem.orders);
   }
 
   get totalCost(): number {
-    return this.at.reduce((sum, rung, order) => sum + this.cost(order, rung), 0);
+    return this.costs.of(this.steps());
   }
 
   /** Whether what a removal is worth is another figure than the budget's. */
@@ -42,13 +45,9 @@ export class Rungs {
     return this.problem.saved?.(this.removal(at)) ?? 1 - this.kept(at);
   }
 
-  cost(order: number, rung: number): number {
-    return this.problem.orders[order]?.costs[this.problem.ladders[order]?.[rung] ?? 0] ?? 0;
-  }
-
-  /** What moving one group to another rung adds to the cost. */
-  added({ order, rung }: Move): number {
-    return this.cost(order, rung) - this.cost(order, this.at[order] ?? 0);
+  /** What moving groups to other rungs adds to the cost. */
+  added(...moves: readonly Move[]): number {
+    return this.costs.of(this.steps(this.with(...moves))) - this.totalCost;
   }
 
   /** To the rungs that follow, as far as is looked ahead. */

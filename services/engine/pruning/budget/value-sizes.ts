@@ -1,9 +1,10 @@
 /** Sizes of the values and constants of a model as a function of how many units its groups have lost. */
 import type { Node, Value } from '../../ir/index.js';
+import type { RemovalOrder } from '../importance/removal-order.js';
 import type { PruningGroup } from '../structure/pruning-structure.js';
 import { type AnalyzedStructure, NO_UNIT, type UnitTrack, type ValueLayout } from '../structure/structure-layout.js';
 
-/** Units that are gone, by position of the group. */
+/** Units that are gone, by position of the order; of a branch, how many forms it has passed. */
 export type Removal = ArrayLike<number>;
 
 /** Indices that go along one axis with each unit of a group; units of one group are alike. */
@@ -22,12 +23,16 @@ export class ValueSizes {
   /** Of constants that one reader sees differently from the others. */
   private readonly readings = new Map<Node, Map<Value, Sizes>>();
   private readonly groupOf = new Map<number, number>();
+  private readonly groups: readonly PruningGroup[];
+  /** Positions of the branches that a node lies in. */
+  private readonly branchesOf = new Map<Node, number[]>();
 
-  constructor(
-    { layouts }: AnalyzedStructure,
-    private readonly groups: readonly PruningGroup[],
-  ) {
-    for (const [at, { units }] of groups.entries()) for (const { id } of units) this.groupOf.set(id, at);
+  constructor({ layouts }: AnalyzedStructure, orders: readonly Pick<RemovalOrder, 'group' | 'branch'>[]) {
+    this.groups = orders.map(({ group }) => group);
+    for (const [at, { group, branch }] of orders.entries()) {
+      for (const { id } of group.units) this.groupOf.set(id, at);
+      for (const node of branch?.nodes ?? []) this.branchesOf.set(node, [...(this.branchesOf.get(node) ?? []), at]);
+    }
     for (const layout of layouts) if (layout.tracks.length > 0) this.learn(layout);
   }
 
@@ -54,10 +59,10 @@ export class ValueSizes {
     return [...counts].map(([group, count]) => ({ group, perUnit: count / rows / (this.groups[group]?.units.length ?? 1) }));
   }
 
-  /** The groups that `value`, as `reader` sees it, holds units of. */
+  /** The groups that `value`, as `reader` sees it, holds units of, and the branches that it lies in. */
   groupsIn(value: Value | null | undefined, reader?: Node): ReadonlySet<number> {
     const shares = [...(this.find(value, reader)?.shares.values() ?? [])].flat();
-    return new Set(shares.map(({ group }) => group));
+    return new Set([...shares.map(({ group }) => group), ...(value ? this.branchesAround(value, reader) : [])]);
   }
 
   /** The dims as a function of what is removed; `dims`: those of a value that never changes. */
@@ -73,7 +78,9 @@ export class ValueSizes {
   keptOf(value: Value, reader?: Node): (removed: Removal) => number {
     const { dims = [], shares = new Map<number, readonly Share[]>() } = this.find(value, reader) ?? {};
     const axes = [...shares].map(([axis, own]) => own.map(({ group, perUnit }) => ({ group, lost: perUnit / (dims[axis] ?? 1) })));
+    const branches = this.branchesAround(value, reader);
     return (removed) => {
+      if (branches.some((branch) => (removed[branch] ?? 0) > 0)) return 0;
       let kept = 1;
       for (const own of axes) {
         let left = 1;
@@ -82,6 +89,15 @@ export class ValueSizes {
       }
       return kept;
     };
+  }
+
+  /** Branches that take the value along when they go: of what reads the constant there, or of what makes the value. */
+  private branchesAround(value: Value, reader: Node | undefined): readonly number[] {
+    const of = (node: Node): readonly number[] => this.branchesOf.get(node) ?? [];
+    if (reader) return of(reader);
+    if (value.producer) return of(value.producer);
+    const [first, ...others] = value.consumers;
+    return first ? of(first).filter((branch) => others.every((node) => of(node).includes(branch))) : [];
   }
 
   private find(value: Value | null | undefined, reader?: Node): Sizes | undefined {

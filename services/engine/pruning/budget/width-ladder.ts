@@ -19,7 +19,8 @@ const RUNGS_MAX = 128;
 const countsSingly: ReadonlySet<UnitKind> = new Set(['heads', 'groups']);
 
 /** Steps of `order` after which the group has a width that the rules allow, ascending, 0 first. */
-export function widthLadder({ group, steps }: RemovalOrder, rules: WidthRules): readonly number[] {
+export function widthLadder({ group, steps, branch }: RemovalOrder, rules: WidthRules): readonly number[] {
+  if (branch) return [0, ...steps.map((_, at) => at + 1)];
   const units = unitsPerPart(group);
   const each = channelsPerUnit(group);
   const isSingle = countsSingly.has(group.kind);

@@ -1,5 +1,6 @@
 /** What every criterion comes to: the order in which a group loses its units, and what each width costs. */
 import type { PruningGroup } from '../structure/pruning-structure.js';
+import type { ResidualBranch } from '../structure/residual-branches.js';
 
 export interface RemovalOrder {
   readonly group: PruningGroup;
@@ -10,6 +11,8 @@ export interface RemovalOrder {
    * of the outputs of the consumers, refitted (summed over them); for other criteria the sum of the scores that went.
    */
   readonly costs: Float64Array;
+  /** Set where each step takes no units, but brings the branch into the next of its forms (residual-branches.ts). */
+  readonly branch?: ResidualBranch;
 }
 
 /** A group that the criterion says nothing about, and why. */

@@ -57,8 +57,9 @@ function described(node: Node, without: readonly string[] = []): string {
 
 function convolution({ node, weightDims, inputDims, losesGroups }: SeenLayer): LayerForm {
   const [channelsOut = 1, perGroup = 1] = weightDims;
-  const [batch = 1, , ...places] = inputDims;
-  const group = intAttribute(node, 'group', 1);
+  const [batch = 1, channelsIn = 1, ...places] = inputDims;
+  // A layer that stands in for a branch has the attributes of one that may have groups.
+  const group = perGroup === channelsIn ? 1 : intAttribute(node, 'group', 1);
   const outPerGroup = channelsOut / group;
   const isByGroups = group > 1 && (losesGroups || perGroup === 1);
   const groupsOf = (out: number): number => (isByGroups ? Math.round(out / outPerGroup) : group);

@@ -5,6 +5,7 @@ import type { MethodContext } from '../../method.js';
 import { timesByName } from '../../timing/kernel-times.js';
 import { sampleFeeds } from '../../timing/observed-activations.js';
 import { weightsOf } from '../budget/model-cost.js';
+import { standInSizes } from '../budget/stand-in-costs.js';
 import type { Removal, ValueSizes } from '../budget/value-sizes.js';
 import { removalOf } from '../budget/width-problem.js';
 import type { RemovalOrder } from '../importance/removal-order.js';
@@ -22,11 +23,13 @@ export interface TimeRequest {
   readonly shapes: ReadonlyMap<string, readonly number[]>;
 }
 
-/** A layer whose width depends on groups. */
+/** A layer whose width depends on groups, or that goes with a branch. */
 interface TimedLayer {
-  readonly node: Node;
+  /** Of the model as it is; undefined for a layer that stands in for a branch. */
+  readonly node?: Node;
   readonly form: LayerForm;
   widths(removed: Removal): LayerWidths;
+  isThere(removed: Removal): boolean;
 }
 
 /** Widths that are timed for all layers together, and along one axis of one layer. */
@@ -43,19 +46,19 @@ export interface ModelTime {
 
 /** Undefined when the model does not run on any inputs that are known, or when no layer could be timed. */
 export async function measureModelTime(request: TimeRequest, context: MethodContext): Promise<ModelTime | undefined> {
-  const layers = timedLayers(request);
+  const layers = [...timedLayers(request), ...standInLayers(request)];
   if (layers.length === 0) return undefined;
   const forms = new Set(layers.map(({ form }) => form.key)).size;
   const points = Math.max(POINTS_MIN, Math.min(POINTS_MAX, Math.floor(Math.sqrt(TIMED_MAX / forms))));
   const grids = layers.map((layer) => gridOf(layer, request, points));
   const wanted: WantedTimes[] = layers.map(({ form }, at) => ({ form, widths: grids[at]?.all ?? [] }));
   const table = await LatencyTable.measure(wanted, context);
-  const rest = await timesOfOthers(request, new Set(layers.map(({ node }) => node)), context);
+  const rest = await timesOfOthers(request, new Set(layers.flatMap(({ node }) => node ?? [])), context);
   if (!rest) return undefined;
-  const terms = layers.map(({ form, widths }, at) => {
+  const terms = layers.map(({ form, widths, isThere }, at) => {
     const { ins = [], outs = [] } = grids[at] ?? {};
     const time = (each: LayerWidths): number | undefined => table.time(form, each);
-    return (removed: Removal) => interpolated({ ins, outs, time }, widths(removed)) ?? 0;
+    return (removed: Removal) => (isThere(removed) ? (interpolated({ ins, outs, time }, widths(removed)) ?? 0) : 0);
   });
   const at = (removed: Removal): number => terms.reduce((sum, term) => sum + term(removed), rest(removed));
   const source = at([]);
@@ -73,9 +76,18 @@ function timedLayers({ model, orders, shapes, sizes }: TimeRequest): TimedLayer[
       if (!weight || !inputDims || weight.value !== node.inputs[1] || sizes.groupsIn(weight.value, node).size === 0) return [];
       const form = layerForm({ node, weightDims: weight.tensor.dims, inputDims, losesGroups: losesGroups.has(node) });
       const dims = sizes.dimsOf(weight.value, weight.tensor.dims, node);
-      return form ? [{ node, form, widths: (removed) => form.widths(dims(removed)) }] : [];
+      const kept = sizes.keptOf(weight.value, node);
+      return form ? [{ node, form, widths: (removed) => form.widths(dims(removed)), isThere: (removed) => kept(removed) > 0 }] : [];
     }),
   );
+}
+
+function standInLayers(request: TimeRequest): TimedLayer[] {
+  return standInSizes(request).flatMap(({ node, weightDims, inputDims, dims, whole }): TimedLayer[] => {
+    const form = layerForm({ node, weightDims, inputDims, losesGroups: false });
+    if (!form) return [];
+    return [{ form, widths: (removed) => form.widths(whole(removed)), isThere: (removed) => dims(removed) !== undefined }];
+  });
 }
 
 interface LayerGrid {

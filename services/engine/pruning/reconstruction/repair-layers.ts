@@ -19,6 +19,8 @@ export interface RepairRequest {
   /** What remains of the constants of `original`. */
   readonly survivors: Survivors;
   readonly samples: RunSource;
+  /** Only so many layers one after the other, the first that differ. Default: all. */
+  readonly depth?: number;
 }
 
 export interface RepairOutcome {
@@ -67,7 +69,10 @@ interface OrderedRequest extends RepairRequest {
   readonly shapes: ReadonlyMap<string, readonly number[]>;
 }
 
-async function repairInOrder({ sites, shapes, ...request }: OrderedRequest, context: MethodContext): Promise<Map<RepairSite, Repair>> {
+async function repairInOrder(
+  { sites, shapes, depth = Number.POSITIVE_INFINITY, ...request }: OrderedRequest,
+  context: MethodContext,
+): Promise<Map<RepairSite, Repair>> {
   const shapeOf = (value: Value): string | undefined => shapes.get(value.name)?.join();
   const schedule = new RepairSchedule(request.pruned.graph, sites, (sum, output) => shapeOf(sum) === shapeOf(output));
   const rowsOf = new Map(
@@ -77,7 +82,8 @@ async function repairInOrder({ sites, shapes, ...request }: OrderedRequest, cont
     }),
   );
   const repairs = new Map<RepairSite, Repair>();
-  for (let tasks = schedule.next(); tasks.length > 0; tasks = schedule.next()) {
+  let tasks = schedule.next();
+  for (let pass = 0; pass < depth && tasks.length > 0; pass += 1, tasks = schedule.next()) {
     context.signal.throwIfAborted();
     for (const [site, repair] of await fitPass({ ...request, tasks, rowsOf }, context)) repairs.set(site, repair);
     context.progress(repairs.size / sites.length, `repaired ${repairs.size} of ${sites.length} layers`);

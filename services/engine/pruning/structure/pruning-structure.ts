@@ -26,7 +26,8 @@ export interface PruningUnit {
   readonly members: readonly Member[];
 }
 
-export type UnitKind = 'channels' | 'features' | 'heads' | 'hidden' | 'groups';
+/** 'branches': a residual branch as a whole, which has no units. */
+export type UnitKind = 'channels' | 'features' | 'heads' | 'hidden' | 'groups' | 'branches';
 
 /** Units of one stream: alike in their members, ranked against each other. */
 export interface PruningGroup {

@@ -184,3 +184,31 @@ describe('contradictions are refused with what to do instead', () => {
     expect(outcome.warnings?.join()).toContain('no channels that can be removed');
   });
 });
+
+describe('residual branches', () => {
+  const deepest = { budget: { macs: 0.1 }, round_to: 1, remove_branches: true } as const;
+  const withSamples = { ...untimed, calibration: samples };
+  const removed = ({ outcome }: Pruned): string[] => outcome.nodes.flatMap(({ node, action }) => (action === 'removed' ? [node] : []));
+
+  test('go where the budget asks for more than widths give, are named, and the model keeps its interface', async () => {
+    const made = await pruned(deepest, withSamples);
+    expect(removed(made)).toContain('Conv_2');
+    expect(made.outcome.nodes.find(({ node }) => node === 'Conv_2')?.reason).toMatch(/residual branch before Add_7/);
+    const [scores] = await outputsOf(made.model, { x: noise([1, 3, mapSize, mapSize], 3) });
+    expect(scores?.length).toBe(10);
+  });
+
+  test.each<[string, StructuredPruningOptions]>([
+    ['excluded layers lie in them', { ...deepest, exclude: ['Conv_4'] }],
+    ['the recipe says so', { ...deepest, remove_branches: false }],
+    ['single layers are bounded and the recipe does not ask', { budget: { macs: 0.1 }, round_to: 1, max_removed: 0.5 }],
+    ['another criterion ranks the channels', { budget: { macs: 0.1 }, round_to: 1, criterion: 'l2' }],
+  ])('stay where %s', async (_what, options) => {
+    expect(removed(await pruned(options, withSamples))).toEqual([]);
+  });
+
+  test('that are to go without samples are an error of the recipe', async () => {
+    await expect(pruned({ remove_branches: true })).rejects.toMatchObject({ code: 'recipe_invalid' });
+    await expect(pruned({ remove_branches: true, repair: false }, withSamples)).rejects.toThrow(EngineError);
+  });
+});

@@ -8,7 +8,7 @@ import { ModelCost } from '../../../../../services/engine/pruning/budget/model-c
 import { ValueSizes } from '../../../../../services/engine/pruning/budget/value-sizes.js';
 import { observeShapes } from '../../../../../services/engine/runtime/observe-shapes.js';
 import { removeScratch, runtime } from '../../quantization/method-fixtures.js';
-import { analyzed, fullWidths, sampleFeeds, smallNetwork } from '../small-network.js';
+import { analyzed, fullWidths, orderFromFirst, sampleFeeds, smallNetwork } from '../small-network.js';
 
 afterAll(removeScratch);
 
@@ -19,7 +19,8 @@ async function macsOf(model: Model): Promise<number> {
 describe('the cost of a model as a function of what its groups have lost', () => {
   test('is that of the network built narrower: multiply-accumulates and parameters exactly, bytes within names and dims', async () => {
     const { model, structure, groups, shapes } = await analyzed(fullWidths);
-    const cost = new ModelCost({ model, sizes: new ValueSizes(structure, groups), shapes });
+    const orders = groups.map((group) => orderFromFirst(group));
+    const cost = new ModelCost({ model, sizes: new ValueSizes(structure, orders), shapes, orders });
     const { stream, inner, hidden } = fullWidths;
     const removals = fc.record({
       stream: fc.integer({ min: 0, max: stream - 1 }),
@@ -40,7 +41,8 @@ describe('the cost of a model as a function of what its groups have lost', () =>
 
   test('is that of the source when nothing is gone', async () => {
     const { model, structure, groups, shapes } = await analyzed(fullWidths);
-    const cost = new ModelCost({ model, sizes: new ValueSizes(structure, groups), shapes });
+    const orders = groups.map((group) => orderFromFirst(group));
+    const cost = new ModelCost({ model, sizes: new ValueSizes(structure, orders), shapes, orders });
     expect(cost.at([])).toEqual(cost.source);
     expect(cost.source).toEqual({ macs: await macsOf(model), parameters: parameterCount(model), bytes: modelBytes(model) });
   });

@@ -49,7 +49,7 @@ function contextWith(fake: MethodContext['runtime'], latencyCache?: MethodContex
 
 function request(roundTo: number) {
   const ladders = orders.map((order) => widthLadder(order, { roundTo, minChannels: 1, maxRemoved: 0.8 }));
-  return { ...network, sizes: new ValueSizes(network.structure, network.groups), orders, ladders };
+  return { ...network, sizes: new ValueSizes(network.structure, orders), orders, ladders };
 }
 
 /** Of the layers of a model by the law of the fake runtime. */
