@@ -26,7 +26,15 @@ export interface Direction {
   readonly dy: Value;
   readonly dLast: Value;
   readonly dLastCell: Value;
+  readonly first: Value;
   readonly firstCell: Value;
+}
+
+/** What a direction makes, in the sizes of Direction. */
+export interface DirectionOutputs {
+  readonly y: Value;
+  readonly last: Value;
+  readonly lastCell: Value;
 }
 
 /** Gradients of one direction, in the sizes of Direction. */
@@ -39,6 +47,8 @@ export interface DirectionGradients {
   readonly drb: Value;
   readonly dFirst: Value;
   readonly dFirstCell?: Value;
+  /** Present where the direction was written anew: then these are the outputs of the layer, and its node goes. */
+  readonly forward?: DirectionOutputs;
 }
 
 const activations: Readonly<Record<string, readonly string[]>> = {
@@ -85,6 +95,8 @@ export function recurrentGradients(
     step.wants(5) ? layer.toState(stacked(({ dFirst }) => dFirst)) : null,
     step.wants(6) ? layer.toState(stacked(({ dFirst, dFirstCell }) => dFirstCell ?? dFirst)) : null,
   ];
+  const outputs = found.flatMap(({ forward }) => forward ?? []);
+  if (outputs.length === found.length) layer.replace(outputs);
   return inputs;
 }
 
@@ -159,7 +171,8 @@ class RecurrentLayer {
     const bias = this.weights(3, at, [2 * rows]);
     const [wb, rb] = write.nodes('Split', [bias, write.ints([rows, rows])], { axis: attributeOf.int(0) }, 2) as [Value, Value];
     const own = this.sequenceOf(this.y, at);
-    const first = write.node('Unsqueeze', [this.state(node.inputs[5], at), write.ints([0])]);
+    const firstState = this.state(node.inputs[5], at);
+    const first = write.node('Unsqueeze', [firstState, write.ints([0])]);
     const cut = (from: number, to: number): Value => write.node('Slice', [own, write.ints([from]), write.ints([to]), write.ints([0])]);
     const shifted = backwards ? [cut(1, steps), first] : [first, cut(0, steps - 1)];
     const zeros = () => write.node('Expand', [write.float(0), write.ints([steps, batch, hidden])]);
@@ -173,8 +186,42 @@ class RecurrentLayer {
       dy: this.dy ? this.sequenceOf(this.dy, at) : zeros(),
       dLast: this.state(step.gradients[1], at),
       dLastCell: this.state(step.gradients[2], at),
+      first: firstState,
       firstCell: this.state(node.inputs[6], at),
     };
+  }
+
+  /** The outputs of the layer come from `made`, one per direction; the node goes. */
+  replace(made: readonly DirectionOutputs[]): void {
+    const { write, node, batchFirst } = this;
+    const stacked = (parts: readonly Value[], axis: number): Value => {
+      const raised = parts.map((part) => write.node('Unsqueeze', [part, write.ints([axis])]));
+      return raised.length === 1 ? (raised[0] as Value) : write.node('Concat', raised, { axis: attributeOf.int(axis) });
+    };
+    const makers = [
+      () => {
+        const y = stacked(
+          made.map((each) => each.y),
+          1,
+        );
+        return batchFirst ? write.node('Transpose', [y], { perm: attributeOf.ints([2, 0, 1, 3]) }) : y;
+      },
+      ...(['last', 'lastCell'] as const).map(
+        (state) => () =>
+          this.toState(
+            stacked(
+              made.map((each) => each[state]),
+              0,
+            ),
+          ),
+      ),
+    ];
+    for (const [index, output] of [...node.outputs].entries()) {
+      if (!output) continue;
+      node.setOutput(index, null);
+      makers[index]?.().producer?.setOutput(0, output);
+    }
+    write.graph.remove([node]);
   }
 
   toInput(dx: Value): Value {
@@ -186,6 +233,26 @@ class RecurrentLayer {
   toState(stacked: Value): Value {
     return this.batchFirst ? this.write.node('Transpose', [stacked], { perm: attributeOf.ints([1, 0, 2]) }) : stacked;
   }
+}
+
+interface LayerSizes {
+  readonly inputs: number;
+  readonly hidden: number;
+}
+
+/**
+ * (dW, dR, db) = (X, H', 1)^T dG, one product over all steps: `joined` [T B, I + H + 1], `dGates` [T B, G H]. The operand that is
+ * read transposed is copied for it, so it is the narrower one.
+ */
+export function weightGradients(
+  write: GraphWriter,
+  { joined, dGates }: { readonly joined: Value; readonly dGates: Value },
+  { inputs, hidden }: LayerSizes,
+): { readonly dw: Value; readonly dr: Value; readonly db: Value } {
+  const all = write.microsoft('FusedMatMul', [joined, dGates], { transA: attributeOf.int(1) });
+  const parts = write.nodes('Split', [all, write.ints([inputs, hidden, 1])], { axis: attributeOf.int(0) }, 3) as [Value, Value, Value];
+  const turned = (value: Value): Value => write.node('Transpose', [value], { perm: attributeOf.ints([1, 0]) });
+  return { dw: turned(parts[0]), dr: turned(parts[1]), db: write.node('Reshape', [parts[2], write.ints([-1])]) };
 }
 
 export interface Loop {
@@ -217,14 +284,27 @@ export function loopOverTime(write: GraphWriter, loop: Loop, body: LoopBody): { 
   return loop.steps <= UNROLLED ? unrolled(write, loop, body) : scanned(write, loop, body);
 }
 
-/** Rows of all steps under each other: Split and Concat along the first axis copy whole steps. */
+/** The steps of a sequence, [B, width] each. Rows of all steps lie under each other: Split copies whole steps. */
+export function stepsOf(
+  write: GraphWriter,
+  sequence: Value,
+  { steps, batch }: { readonly steps: number; readonly batch: number },
+  width: number,
+): Value[] {
+  const rows = write.node('Reshape', [sequence, write.ints([steps * batch, width])]);
+  if (steps === 1) return [rows];
+  const sizes = write.ints(Array.from({ length: steps }, () => batch));
+  return write.nodes('Split', [rows, sizes], { axis: attributeOf.int(0) }, steps);
+}
+
+/** Steps under each other, [T B, ...]. */
+export function stackOfSteps(write: GraphWriter, steps: readonly Value[]): Value {
+  return steps.length === 1 ? (steps[0] as Value) : write.node('Concat', steps, { axis: attributeOf.int(0) });
+}
+
 function unrolled(write: GraphWriter, loop: Loop, body: LoopBody): { states: Value[]; kept: Value[] } {
   const { steps, batch, widths } = loop;
-  const sizes = write.ints(Array.from({ length: steps }, () => batch));
-  const parts = loop.sequences.map((sequence, at) => {
-    const rows = write.node('Reshape', [sequence, write.ints([steps * batch, widths[at] ?? 1])]);
-    return steps === 1 ? [rows] : write.nodes('Split', [rows, sizes], { axis: attributeOf.int(0) }, steps);
-  });
+  const parts = loop.sequences.map((sequence, at) => stepsOf(write, sequence, loop, widths[at] ?? 1));
   const order = Array.from({ length: steps }, (_, at) => (loop.fromEnd ? steps - 1 - at : at));
   const kept: Value[][] = [];
   let states: readonly Value[] = loop.states;
@@ -241,10 +321,7 @@ function unrolled(write: GraphWriter, loop: Loop, body: LoopBody): { states: Val
       kept[index] = places;
     }
   }
-  const stacked = kept.map((values) => {
-    const rows = steps === 1 ? (values[0] as Value) : write.node('Concat', values, { axis: attributeOf.int(0) });
-    return write.node('Reshape', [rows, write.ints([steps, batch, -1])]);
-  });
+  const stacked = kept.map((values) => write.node('Reshape', [stackOfSteps(write, values), write.ints([steps, batch, -1])]));
   return { states: [...states], kept: stacked };
 }
 

@@ -8,6 +8,7 @@ import {
   type Model,
   NameAuthority,
   type Node,
+  sortTopologically,
   type Tensor,
   type Value,
 } from '../ir/index.js';
@@ -80,12 +81,15 @@ function gradientsWithin(region: Region, { cotangents, wrt }: Pick<VjpRequest, '
       if (input && gradient) give(input, gradient);
     }
   }
-  return new Map(
+  const found = new Map(
     wrt.flatMap((value) => {
       const gradient = adjoints.total(value);
       return gradient ? [[value, gradient] as const] : [];
     }),
   );
+  /** A rule may have put nodes of its own behind the readers of what they make. */
+  sortTopologically(write.graph);
+  return found;
 }
 
 /** Values that change when one of `wrt` does. */
@@ -126,7 +130,8 @@ class Adjoints {
     if (!parts) return null;
     const [first = null] = parts;
     if (parts.length === 1) return first;
-    const sum = this.write.node(parts.length === 2 ? 'Add' : 'Sum', parts);
+    /** In pairs: Add runs on all threads, Sum on one. */
+    const sum = parts.reduce((left, right) => this.write.node('Add', [left, right]));
     this.parts.set(value, [sum]);
     return sum;
   }

@@ -26,7 +26,7 @@ export class GradientSession {
   }
 
   static async open(runtime: Runtime, graph: TrainingGraph): Promise<GradientSession> {
-    return new GradientSession(await runtime.open(graph.model, stepSessionOptions), graph);
+    return new GradientSession(await runtime.open(graph.model, stepSessionOptions(graph)), graph);
   }
 
   /** `feeds`: the inputs of the model and those that the objective added. The parameters are as the graph holds them. */

@@ -4,19 +4,26 @@ import type { ExecutionSession, SessionOptions } from '../runtime/execution-sess
 import { parameterTensor } from './trainable-model.js';
 import type { TrainingGraph } from './training-graph.js';
 
+/** From here on the allocation of every value by itself is felt: a twentieth of the step of an LSTM of 96 steps. */
+const MANY_NODES = 1000;
+const FEW_BYTES = 64 * 2 ** 20;
+
 /**
- * Spinning threads: steps follow each other without a pause, so sleeping between operators only costs. No memory pattern:
- * its block lies beside what the first step allocated. Peak of the process for the ViT of the benchmark 659 and 420 MB.
+ * Spinning threads: steps follow each other without a pause, so sleeping between operators only costs. A memory pattern, one block
+ * for all values, lies beside what the first step allocated (peak of the process for the ViT of the benchmark 659 and 420 MB), so
+ * it is only for many small values.
  */
-export const stepSessionOptions: SessionOptions = {
-  memoryPattern: false,
-  config: {
-    'session.intra_op.allow_spinning': '1',
-    'session.use_deterministic_compute': '1',
-    'session.disable_quant_qdq': '1',
-    'session.disable_double_qdq_remover': '1',
-  },
-};
+export function stepSessionOptions({ model, valueBytes }: TrainingGraph): SessionOptions {
+  return {
+    memoryPattern: model.graph.nodes.length >= MANY_NODES && valueBytes <= FEW_BYTES,
+    config: {
+      'session.intra_op.allow_spinning': '1',
+      'session.use_deterministic_compute': '1',
+      'session.disable_quant_qdq': '1',
+      'session.disable_double_qdq_remover': '1',
+    },
+  };
+}
 
 /** Parameters and running statistics that the graph takes, by name: the memory of the graph, which moves. */
 export function storedFeeds({ inputs }: ExecutionSession, { parameters, statistics }: TrainingGraph): Map<string, Tensor> {

@@ -1,6 +1,6 @@
 /** One graph that computes the loss of a batch and its gradient by every trained parameter. */
 
-import { blockConvolutions, type Estimator, orderForRelease, vjp } from '../autodiff/index.js';
+import { blockConvolutions, type Estimator, orderForRelease, removeUnread, vjp } from '../autodiff/index.js';
 import { EngineError } from '../engine-errors.js';
 import { type DataType, elementCount, GraphWriter, type Model, type Tensor, tensorOf, Value } from '../ir/index.js';
 import { channelBlock } from '../runtime/channel-block.js';
@@ -43,6 +43,8 @@ export interface TrainingGraph {
   readonly inputs: ReadonlyMap<string, readonly number[]>;
   /** The first output of the model: what a metric is computed from. */
   readonly output: string;
+  /** Bytes of what the forward pass of one batch computes. */
+  readonly valueBytes: number;
 }
 
 export interface TrainingGraphRequest {
@@ -78,6 +80,7 @@ export async function trainingGraph(request: TrainingGraphRequest): Promise<Trai
   const output = model.graph.outputs[0]?.name ?? '';
   const optimizer = request.updates && writeUpdates(scope, gradients, { trained, options: request.updates });
   publish(trainable, loss, optimizer?.outputs ?? [...gradients.values()]);
+  removeUnread(model.graph);
   const block = await channelBlock(request.runtime);
   if (block > 0) blockConvolutions(model, names, block);
   orderForRelease(model.graph);
@@ -86,6 +89,7 @@ export async function trainingGraph(request: TrainingGraphRequest): Promise<Trai
     loss: loss.name,
     gradients: new Map([...gradients].map(([parameter, gradient]) => [parameter.name, gradient.name])),
     inputs: scope.inputs,
+    valueBytes: [...shapes.values()].reduce((sum, dims) => sum + Float32Array.BYTES_PER_ELEMENT * elementCount(dims), 0),
     ...(optimizer ? { optimizer: optimizer.step } : {}),
   };
 }

@@ -47,7 +47,7 @@ export class TrainingSession {
     const { optimizer } = graph;
     if (!optimizer) throw new RangeError('the training graph has no optimizer');
     const loop = loopOverSteps(graph, optimizer);
-    return new TrainingSession(await runtime.open(loop.model, stepSessionOptions), graph, optimizer, loop);
+    return new TrainingSession(await runtime.open(loop.model, stepSessionOptions(graph)), graph, optimizer, loop);
   }
 
   /** Steps that the next run should take: many of a small model, one of a large one. Nothing but time and memory depends on it. */

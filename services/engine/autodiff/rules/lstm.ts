@@ -1,10 +1,10 @@
 /** The gradient of LSTM. */
 import { attributeOf, float32Tensor, type GraphWriter, type Value } from '../../ir/index.js';
 import type { GradientRule } from '../gradient-rule.js';
-import { type Direction, type DirectionGradients, loopOverTime, recurrentGradients } from '../recurrence.js';
+import { type Direction, type DirectionGradients, loopOverTime, recurrentGradients, weightGradients } from '../recurrence.js';
+import { unrolledLstm } from './lstm-unrolled.js';
 
 const GATES = 4;
-const transA = { transA: attributeOf.int(1) };
 const transB = { transB: attributeOf.int(1) };
 
 /**
@@ -16,8 +16,8 @@ const transB = { transB: attributeOf.int(1) };
  * everything that is not dh or dc is known before the loop. (dW, dR, db) = dG^T (X, H', 1), one product, and dX = dG W
  * after it.
  */
-function lstmDirection(direction: Direction): DirectionGradients {
-  const { write, steps, batch, inputs, hidden, r, dy, dLast, dLastCell, backwards } = direction;
+function recomputedLstm(direction: Direction): DirectionGradients {
+  const { write, steps, batch, hidden, r, dy, dLast, dLastCell, backwards } = direction;
   const joined = joinedInputs(direction);
   const gates = gateValues(direction, joined);
   const slopes = gateSlopes(direction, gates);
@@ -35,10 +35,7 @@ function lstmDirection(direction: Direction): DirectionGradients {
     return { states: [inner.node('MatMul', [dGates, r]), product(inner, dc, kept)], kept: [dGates] };
   });
   const dGates = write.node('Reshape', [kept[0] as Value, write.ints([steps * batch, GATES * hidden])]);
-  const all = write.microsoft('FusedMatMul', [dGates, joined], transA);
-  const parts = write.nodes('Split', [all, write.ints([inputs, hidden, 1])], { axis: attributeOf.int(1) }, 3);
-  const [dw, dr, column] = parts as [Value, Value, Value];
-  const db = write.node('Reshape', [column, write.ints([GATES * hidden])]);
+  const { dw, dr, db } = weightGradients(write, { joined, dGates }, direction);
   return { dInput: dGates, dw, dr, dwb: db, drb: db, dFirst: states[0] as Value, dFirstCell: states[1] as Value };
 }
 
@@ -98,4 +95,8 @@ function gateSlopes(direction: Direction, { i, o, f, g }: Gates): Gates & { read
 
 const product = (write: GraphWriter, left: Value, right: Value): Value => write.node('Mul', [left, right]);
 
-export const lstm: GradientRule = (step) => recurrentGradients(step, GATES, lstmDirection);
+/** Steps up to which the layer is written out: thirty nodes each, which the runtime has to load. */
+const UNROLLED_LSTM = 128;
+
+export const lstm: GradientRule = (step) =>
+  recurrentGradients(step, GATES, (direction) => (direction.steps <= UNROLLED_LSTM ? unrolledLstm : recomputedLstm)(direction));

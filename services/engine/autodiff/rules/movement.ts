@@ -3,6 +3,7 @@ import { attributeOf, intAttribute, intsAttribute, type Value } from '../../ir/i
 import { sumTo } from '../broadcasting.js';
 import { constantNumbers } from '../constant-numbers.js';
 import type { BackwardStep, GradientRule } from '../gradient-rule.js';
+import { transposedProduct } from '../transposed-product.js';
 
 /** Any change of shape that keeps the order of the elements. */
 const reshaped: GradientRule = (step) => {
@@ -10,13 +11,15 @@ const reshaped: GradientRule = (step) => {
   return gradient ? [step.write.node('Reshape', [gradient, step.write.ints(step.shape(step.node.inputs[0]))])] : [];
 };
 
-/** The adjoint of a permutation is its inverse. */
+/** The adjoint of a permutation is its inverse. A product is computed transposed rather than moved. */
 const transpose: GradientRule = (step) => {
   const [gradient] = step.gradients;
   if (!gradient) return [];
   const rank = step.shape(step.node.inputs[0]).length;
   const order = intsAttribute(step.node, 'perm', undefined) ?? Array.from({ length: rank }, (_, axis) => rank - 1 - axis);
   const inverse = order.map((_, axis) => order.indexOf(axis));
+  const product = transposedProduct(step.write, gradient, inverse);
+  if (product) return [product];
   return [step.write.node('Transpose', [gradient], { perm: attributeOf.ints(inverse) })];
 };
 

@@ -1,6 +1,7 @@
 /** Matrix products in every form against central differences. */
 import { describe, expect, test } from 'vitest';
-import { attributeOf } from '../../../../services/engine/ir/index.js';
+import { vjp } from '../../../../services/engine/autodiff/vjp.js';
+import { attributeOf, type Value } from '../../../../services/engine/ir/index.js';
 import { buildModel, weights } from '../../../support/build-model.js';
 import { checkGradients } from '../../../support/gradient-check.js';
 
@@ -85,5 +86,48 @@ describe('Gemm', () => {
       expect(largest).toBeGreaterThan(0.05);
       expect(error).toBeLessThan(1e-3);
     }
+  });
+});
+
+describe('a product that is wanted transposed', () => {
+  test.each([
+    [
+      [4, 3],
+      [4, 5],
+    ],
+    [
+      [2, 4, 3],
+      [2, 4, 5],
+    ],
+  ])('%j, first operand transposed: the gradient is a product, and nothing is moved', async (a, b) => {
+    const rank = a.length;
+    const perm = attributeOf.ints([...Array.from({ length: rank - 2 }, (_, axis) => axis), rank - 1, rank - 2]);
+    const model = buildModel({
+      inputs: [
+        { name: 'a', shape: a },
+        { name: 'b', shape: b },
+      ],
+      outputs: [{ name: 'y', shape: [...a.slice(0, -2), a.at(-1) ?? 0, b.at(-1) ?? 0] }],
+      nodes: [
+        { opType: 'Transpose', inputs: ['a'], outputs: ['t'], attributes: { perm } },
+        { opType: 'MatMul', inputs: ['t', 'b'], outputs: ['y'] },
+      ],
+    });
+    for (const { error, largest } of await checkGradients({ model, feeds: { a: weights(a, 1), b: weights(b, 2) } })) {
+      expect(largest).toBeGreaterThan(0.05);
+      expect(error).toBeLessThan(1e-3);
+    }
+    const [y] = model.graph.outputs as [Value];
+    const shapes = new Map(
+      ['a', 'b', 'y', 't'].map((name) => {
+        const dims = name === 'b' ? b : a;
+        const [rows = 0, columns = 0] = dims.slice(-2);
+        const [, width = 0] = b.slice(-2);
+        const last = name === 't' ? [columns, rows] : name === 'y' ? [columns, width] : [rows, columns];
+        return [name, [...dims.slice(0, -2), ...last]] as const;
+      }),
+    );
+    const [gradient] = [...vjp({ model, shapes, cotangents: new Map([[y, y]]), wrt: model.graph.inputs.slice(0, 1) }).values()];
+    expect(gradient?.producer?.opType).toBe('FusedMatMul');
   });
 });
