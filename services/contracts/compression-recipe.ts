@@ -438,6 +438,21 @@ const structuredPruning = Type.Object(
   strict,
 );
 
+const layerDropping = Type.Object(
+  {
+    method: Type.Literal('layer-dropping'),
+    keep: Type.Optional(Type.Number({ minimum: 0, exclusiveMaximum: 1, description: 'Share of the layers that stay. Default 0.5.' })),
+    choice: Type.Optional(
+      Type.Enum(['least-effect', 'spaced'], {
+        description:
+          "'least-effect' (default with samples): those go without which the outputs move least, each tried alone; 'spaced' (default without): what stays is spread evenly over the depth.",
+      }),
+    ),
+    drop: Type.Optional(nodeNames('Instead: layers with one of these nodes go, by name.')),
+  },
+  strict,
+);
+
 const activationCompression = Type.Object(
   {
     method: Type.Literal('activation-compression'),
@@ -479,6 +494,7 @@ export const CompressionStep = Type.Union([
   lowRank,
   sparsity,
   structuredPruning,
+  layerDropping,
   trainStep,
   fineTuneStep,
   distillStep,
@@ -621,6 +637,13 @@ export const methods = {
       'Removes channels, hidden units and attention heads, in sizes that are measured as faster, and fits what remains to the original network. No artifact is slower than its source.',
     needs: [],
     schema: structuredPruning,
+  },
+  'layer-dropping': {
+    title: 'Layer dropping',
+    description:
+      'Leaves out residual blocks or encoder layers: what read x + f(x) reads x. A shallower student of the model that it was; let `distill` follow.',
+    needs: [],
+    schema: layerDropping,
   },
   train: {
     title: 'Training',

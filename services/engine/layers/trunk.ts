@@ -1,5 +1,5 @@
 /** The trunk of a network: the values that everything on the way from its weights to its outputs passes through. */
-import { dependencies, type Graph, type Node, type Value } from '../ir/index.js';
+import { dependencies, type Graph, isFloating, type Node, type Value } from '../ir/index.js';
 
 export interface TrunkValue {
   readonly value: Value;
@@ -8,7 +8,7 @@ export interface TrunkValue {
 }
 
 /** Operators that multiply with weights when one of their inputs is constant. */
-const layerOperators: ReadonlySet<string> = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'Gather', 'LSTM', 'GRU', 'RNN']);
+export const weighingOperators: ReadonlySet<string> = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'LSTM', 'GRU', 'RNN']);
 /** What they give is a size, not a signal. */
 const sizeOperators: ReadonlySet<string> = new Set(['Shape', 'Size']);
 
@@ -54,7 +54,7 @@ function layersOf(graph: Graph): { readonly layers: ReadonlySet<Node>; readonly 
     if (sizeOperators.has(node.opType)) continue;
     const read = [...dependencies(node)];
     if (!read.some((value) => fed.has(value))) continue;
-    if (layerOperators.has(node.opType) && read.some((value) => !fed.has(value))) layers.add(node);
+    if (weighingOperators.has(node.opType) ? read.some((value) => !fed.has(value)) : isEmbedding(graph, node, fed)) layers.add(node);
     const carries = layers.has(node) || read.some((value) => carried.has(value));
     for (const output of node.outputs) {
       if (!output) continue;
@@ -63,6 +63,13 @@ function layersOf(graph: Graph): { readonly layers: ReadonlySet<Node>; readonly 
     }
   }
   return { layers, carried };
+}
+
+/** Rows of a table of numbers, taken by what is fed; a mask that is taken apart is none. */
+function isEmbedding(graph: Graph, { opType, inputs: [table] }: Node, fed: ReadonlySet<Value>): boolean {
+  if (opType !== 'Gather' || !table || fed.has(table)) return false;
+  const tensor = graph.constant(table);
+  return !tensor || isFloating(tensor.dataType);
 }
 
 /** Nodes that an output depends on. */

@@ -7,7 +7,7 @@ import { lowRank } from '../low-rank/index.js';
 import type { MethodContext, MethodOutcome } from '../method.js';
 import { cleanUp } from '../passes/index.js';
 import { crossLayerScaling, precisionLowering } from '../precision/index.js';
-import { structuredPruning } from '../pruning/index.js';
+import { layerDropping, structuredPruning } from '../pruning/index.js';
 import { qat } from '../qat/index.js';
 import { dynamicInt8, float16, float16Storage, mixedPrecision, repairQdq, staticInt8, weightOnly } from '../quantization/index.js';
 import { sparsity } from '../sparsity/index.js';
@@ -27,6 +27,7 @@ const methods: { readonly [Name in MethodName]: Application<Name> } = {
   'low-rank': (model, { method: _, ...options }, context) => lowRank(model, options, context),
   sparsity: (model, { method: _, ...options }, context) => sparsity(model, options, context),
   'structured-pruning': (model, { method: _, ...options }, context) => structuredPruning(model, options, context),
+  'layer-dropping': (model, { method: _, ...options }, context) => layerDropping(model, options, context),
   train: (model, { method: _, ...options }, context) => train(model, options, context),
   'fine-tune': (model, { method: _, ...options }, context) => fineTune(model, options, context),
   distill: (model, { method: _, ...options }, context) => distill(model, options, context),

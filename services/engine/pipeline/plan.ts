@@ -7,7 +7,7 @@ import type { ImageOptions } from '../evaluation/image-quality.js';
 import type { LowRankOptions } from '../low-rank/index.js';
 import type { Objective, Target } from '../method.js';
 import type { CrossLayerScalingOptions, PrecisionLoweringOptions } from '../precision/index.js';
-import type { StructuredPruningOptions } from '../pruning/index.js';
+import type { LayerDroppingOptions, StructuredPruningOptions } from '../pruning/index.js';
 import type { QatOptions } from '../qat/index.js';
 import type {
   Float16Options,
@@ -71,6 +71,10 @@ export interface StructuredPruningStep extends StructuredPruningOptions {
   readonly method: 'structured-pruning';
 }
 
+export interface LayerDroppingStep extends LayerDroppingOptions {
+  readonly method: 'layer-dropping';
+}
+
 export interface TrainStep extends TrainingOptions {
   readonly method: 'train';
 }
@@ -115,6 +119,7 @@ export type CompressionStep =
   | RepairQdqStep
   | SparsityStep
   | StructuredPruningStep
+  | LayerDroppingStep
   | TrainStep
   | FineTuneStep
   | DistillStep

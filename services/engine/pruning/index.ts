@@ -1,3 +1,4 @@
-/** Structured pruning: smaller layers, not zeros in layers. */
+/** Structured pruning: smaller layers, or fewer, not zeros in layers. */
+export { type LayerDroppingOptions, layerDropping } from './depth/layer-dropping.js';
 export type { StructuredPruningOptions } from './options.js';
 export { structuredPruning } from './structured-pruning.js';

@@ -1,21 +1,19 @@
 /** Studies a model before a unit is removed: sizes on a sample, dependencies, orders of removal, and the proof that they are sound. */
-import { EngineError } from '../engine-errors.js';
 import type { Model } from '../ir/index.js';
 import { nameMatcher } from '../layers/name-patterns.js';
 import { reportName } from '../layers/weight-store.js';
 import { firstSamples, type MethodContext, type NodeChange } from '../method.js';
 import { countMacs } from '../ops/index.js';
-import { observeShapes } from '../runtime/observe-shapes.js';
-import { sampleFeeds } from '../timing/observed-activations.js';
 import { ModelCost } from './budget/model-cost.js';
 import { ValueSizes } from './budget/value-sizes.js';
 import { carriedStates } from './carried-states.js';
 import type { RemovalOrder, UnrankedGroup } from './importance/removal-order.js';
 import { removalOrders } from './importance/removal-orders.js';
 import { removesBranches, type StructuredPruningOptions } from './options.js';
-import { leftLine, type PruningStudy } from './pruning-study.js';
+import { leftLine, METHOD, type PruningStudy } from './pruning-study.js';
 import { branchOrders, samplesForBranches } from './reconstruction/branch-orders.js';
 import { samplesWorth } from './sample-limit.js';
+import { shapesOnSample } from './shapes-on-sample.js';
 import { analyzeStructure } from './structure/analyze-structure.js';
 import type { PruningGroup } from './structure/pruning-structure.js';
 import { residualBranches } from './structure/residual-branches.js';
@@ -24,7 +22,7 @@ import { verifyOrders } from './verified-orders.js';
 
 /** Throws EngineError `model_unsupported` when no inputs are known that the model runs with. */
 export async function studyModel(model: Model, options: StructuredPruningOptions, given: MethodContext): Promise<PruningStudy> {
-  const { feeds, shapes } = await shapesOnSample(model, given);
+  const { feeds, shapes } = await shapesOnSample(model, given, METHOD);
   const { calibration } = given;
   const worth = samplesWorth(model, shapes, calibration?.fixedBatch ?? 1);
   const context = calibration ? { ...given, calibration: firstSamples(calibration, worth) } : given;
@@ -65,17 +63,6 @@ async function rankedBranches(
 }
 
 const UNWEIGHED = 'weighing its residual branch would take minutes: "remove_branches": true does so all the same';
-
-async function shapesOnSample(model: Model, context: MethodContext): Promise<Pick<PruningStudy, 'feeds' | 'shapes'>> {
-  for await (const feeds of sampleFeeds(model, context)) {
-    const { shapes } = await observeShapes(context.runtime, { model, feeds });
-    if (model.graph.outputs.every(({ name }) => shapes.has(name))) return { feeds, shapes };
-  }
-  throw new EngineError(
-    'model_unsupported',
-    'structured-pruning needs a sample that the model runs with: give a data set of typical inputs (--data, or data.calibration_id).',
-  );
-}
 
 function chosenGroups(
   { groups }: AnalyzedStructure,

@@ -84,13 +84,13 @@ describe('recipeFaults', () => {
         steps: [
           {
             method: 'fine-tune',
-            losses: [{ kind: 'mse', temperature: 2 }, { kind: 'attention' }],
+            losses: [{ kind: 'mse', temperature: 2 }, { kind: 'attention', layer: 'a' }],
             augmentation: [{ name: 'mixup', alpha: 0 }],
             schedule: { name: 'cosine', at: [0.5] },
           },
         ],
       },
-      ['/steps/0/augmentation/0/alpha', '/steps/0/losses/0/temperature', '/steps/0/losses/1', '/steps/0/schedule/at'],
+      ['/steps/0/augmentation/0/alpha', '/steps/0/losses/0/temperature', '/steps/0/losses/1/layer', '/steps/0/schedule/at'],
     ],
     [
       'a loss against a teacher where there is none',
