@@ -2,8 +2,10 @@
  * Training: gradients of whole models and speed against PyTorch, and what is learned on Fashion-MNIST. JSON lines on standard output, each with the processor; tables and verdicts on
  * standard error, and in tables.md of the folder.
  *
- * npm run bench -- training [--sections gradients,speed,scratch,distillation,recovery,recovery-others,low-bit,forecasting,super-resolution] [--only magika/model.onnx,untrained/vit.onnx] [--folder DIR]
+ * npm run bench -- training [--sections gradients,speed,scratch,distillation,recovery,recovery-others,reconstruction,low-bit,forecasting,super-resolution] [--only magika/model.onnx,untrained/vit.onnx] [--folder DIR]
  * [--reference PYTHON]
+ *
+ * `--only` names files of the gradients, bits of the sections reconstruction and low-bit.
  *
  * Models come from LATHE_DATA (default ../shared/data). PYTHON is the interpreter of a virtual environment with torch, onnx and numpy:
  * it only checks, nothing of the product needs it.
@@ -14,7 +16,14 @@ import { subjects } from './quantization/subjects.js';
 import type { Workbench } from './quantization/workbench.js';
 import { forecastingSection } from './training/forecasting.js';
 import { gradientsSection } from './training/gradients.js';
-import { distillationSection, lowBitSection, recoveryOfOthersSection, recoverySection, scratchSection } from './training/learning.js';
+import {
+  distillationSection,
+  lowBitSection,
+  reconstructionSection,
+  recoveryOfOthersSection,
+  recoverySection,
+  scratchSection,
+} from './training/learning.js';
 import { speedSection } from './training/speed.js';
 import { superResolutionSection } from './training/super-resolution.js';
 import { report } from './training/tables.js';
@@ -24,7 +33,7 @@ const { values: options } = parseArgs({
     only: { type: 'string' },
     sections: {
       type: 'string',
-      default: 'gradients,speed,scratch,distillation,recovery,recovery-others,low-bit,forecasting,super-resolution',
+      default: 'gradients,speed,scratch,distillation,recovery,recovery-others,reconstruction,low-bit,forecasting,super-resolution',
     },
     folder: { type: 'string' },
     reference: { type: 'string' },
@@ -38,7 +47,8 @@ const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = 
   distillation: distillationSection,
   recovery: recoverySection,
   'recovery-others': recoveryOfOthersSection,
-  'low-bit': lowBitSection,
+  reconstruction: (bench) => reconstructionSection(bench, options.only),
+  'low-bit': (bench) => lowBitSection(bench, options.only),
   forecasting: forecastingSection,
   'super-resolution': superResolutionSection,
 };

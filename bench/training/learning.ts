@@ -165,10 +165,41 @@ export async function recoveryOfOthersSection(bench: Workbench): Promise<void> {
   }
 }
 
-/** One epoch of quantization-aware training from the codes of GPTQ; first and last layer 8 bits, activations 8 bits. */
-export async function lowBitSection(bench: Workbench): Promise<void> {
+const widths = [3, 2] as const;
+/** The widths that `only` names, as in "2,3". */
+const widthsOf = (only: string | undefined): (typeof widths)[number][] =>
+  widths.filter((bits) => only === undefined || only.split(',').includes(String(bits)));
+
+/** Rounded on 1,000 images without labels, nothing trained behind it; first and last layer 8 bits, activations 8 bits. */
+export async function reconstructionSection(bench: Workbench, only?: string): Promise<void> {
   const files = await fashionFiles(bench);
-  for (const weight_bits of [3, 2] as const) {
+  for (const weight_bits of widthsOf(only)) {
+    const found = new Map<string, number>();
+    for (const rounding of ['gptq', 'block-reconstruction'] as const) {
+      const what = { section: 'reconstruction', subject: `resnet8, ${weight_bits} bits, ${rounding}` };
+      const run = await attempt(bench, what, () =>
+        learn(bench, {
+          name: `${rounding}-${weight_bits}`,
+          modelPath: fashion.teacher,
+          plan: { steps: [{ method: 'qat', weight_bits, rounding, epochs: 0 }], objective: 'size' },
+          data: files.few,
+          evaluation: files.test,
+        }),
+      );
+      if (!run) continue;
+      tell(bench, what, run);
+      found.set(rounding, run.top1);
+    }
+    const limit = found.get('gptq');
+    const measured = found.get('block-reconstruction') ?? null;
+    if (limit !== undefined) bench.judge(`resnet8, ${weight_bits} bits`, 'top-1 over GPTQ', { measured, bound: { limit, kind: 'least' } });
+  }
+}
+
+/** One epoch of quantization-aware training from the codes of GPTQ; first and last layer 8 bits, activations 8 bits. */
+export async function lowBitSection(bench: Workbench, only?: string): Promise<void> {
+  const files = await fashionFiles(bench);
+  for (const weight_bits of widthsOf(only)) {
     const what = { section: 'low-bit', subject: `resnet8, ${weight_bits} bits` };
     const step = {
       method: 'qat',

@@ -29,7 +29,10 @@ function speedTable(lines: readonly Line[]): string {
 
 function learningTable(lines: readonly Line[]): string {
   const rows = lines
-    .filter((line) => ['scratch', 'distillation', 'recovery', 'low-bit'].includes(text(line.section)) && line.failed === undefined)
+    .filter(
+      (line) =>
+        ['scratch', 'distillation', 'recovery', 'reconstruction', 'low-bit'].includes(text(line.section)) && line.failed === undefined,
+    )
     .map((line) => [
       text(line.section),
       text(line.subject),
