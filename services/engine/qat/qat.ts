@@ -15,6 +15,7 @@ import {
 } from '../method.js';
 import { codeLimits, roundLayer, roundOnSamples, type SequentialResult, StoredWeights } from '../quantization/weight-storage/index.js';
 import { trainModel } from '../training/index.js';
+import { integerLayers, roundBias } from './integer-layers.js';
 import { learnSteps } from './learned-steps.js';
 import type { QatOptions } from './options.js';
 import { activationParameters, type RoundedActivations, roundActivations } from './rounded-activations.js';
@@ -34,26 +35,34 @@ export async function qat(model: Model, options: QatOptions, context: MethodCont
   const { weights: planned, left } = trainedLayers(model, store, { bits: weight_bits, protectEnds: protect_ends, exclude });
   if (planned.length === 0)
     throw new EngineError('recipe_invalid', 'The model has no convolution or matrix product whose weights could be trained in few bits.');
-  const started = await startingCodes(model, planned, { algorithm: rounding, samples, context: partOf(context, 0, 0.1) });
+  const layers = new Set(planned.flatMap(({ nodes }) => nodes));
+  const integers = activation_bits === 8 ? integerLayers(model, layers) : new Set<Node>();
+  const pairSafe = (weight: TrainedWeight): boolean => context.target === 'x64' && weight.nodes.some((node) => integers.has(node));
+  const started = await startingCodes(model, planned, { algorithm: rounding, samples, pairSafe, context: partOf(context, 0, 0.1) });
   for (const { weight, result } of started) {
     const [node] = weight.nodes;
     if (node && result.biasShift) shiftBias(store, node, result.biasShift);
   }
-  const layers = new Set(planned.flatMap(({ nodes }) => nodes));
   const inOrder = model.graph.nodes.filter((node) => layers.has(node));
   const activations =
     activation_bits === 8
       ? await activationParameters(model, { layers: inOrder, samples, context: partOf(context, 0.1, 0.15) })
       : new Map();
-  const weights = started.map(({ weight, result }) => roundedWeight(weight, result));
+  const weights = started.map(({ weight, result }) => roundedWeight(weight, result, pairSafe(weight)));
   const trained = await train(model, { layers, activations, weights, steps: activation_steps, options }, partOf(context, 0.15, 1));
   adoptOthers(model, trained);
-  writeCodes(model, store, { started, weights, trained });
+  writeCodes(model, store, { started, weights, trained, integers });
   roundActivations(model, inOrder, trained.activations);
   return {
     nodes: [
       ...planned.flatMap(({ nodes, bits }) =>
-        nodes.map((node) => change(node, 'changed', `${bits} bit weights, trained as they are rounded`)),
+        nodes.map((node) =>
+          change(
+            node,
+            'changed',
+            `${bits} bit weights, trained as they are rounded${integers.has(node) ? ', for the integer kernel' : ''}`,
+          ),
+        ),
       ),
       ...left.map(({ node, reason }) => change(node, 'left', reason)),
     ],
@@ -116,11 +125,18 @@ interface Started {
   readonly result: SequentialResult;
 }
 
+interface StartRequest {
+  readonly algorithm: NonNullable<QatOptions['rounding']>;
+  readonly samples: RunSource;
+  readonly pairSafe: (weight: TrainedWeight) => boolean;
+  readonly context: MethodContext;
+}
+
 /** Layers of 8 bits to the nearest code, the others on their inputs, one after the other. */
 async function startingCodes(
   model: Model,
   planned: readonly TrainedWeight[],
-  { algorithm, samples, context }: { algorithm: NonNullable<QatOptions['rounding']>; samples: RunSource; context: MethodContext },
+  { algorithm, samples, pairSafe, context }: StartRequest,
 ): Promise<Started[]> {
   const onInputs = planned.filter(({ bits }) => bits < 8);
   const layers = onInputs.flatMap(({ nodes: [node], constant, layout, bits }) => (node ? [{ node, weight: constant, layout, bits }] : []));
@@ -128,18 +144,22 @@ async function startingCodes(
     layers.length === 0 ? new Map<Node, SequentialResult>() : await roundOnSamples({ model, layers, algorithm, samples, context });
   return planned.flatMap((weight): Started[] => {
     const [node] = weight.nodes;
-    const result = (node && results.get(node)) ?? nearestCodes(weight);
+    const result = (node && results.get(node)) ?? nearestCodes(weight, pairSafe(weight));
     return [{ weight, result }];
   });
 }
 
-function nearestCodes({ constant, layout, bits }: TrainedWeight): SequentialResult {
+/** Bits at which no pair of products leaves int16 on a processor without VNNI: 2 * 64 * 255 < 2^15 (saturation.ts). */
+const PAIR_SAFE_BITS = 7;
+const codeBits = (bits: number, isPairSafe: boolean): number => (isPairSafe ? Math.min(bits, PAIR_SAFE_BITS) : bits);
+
+function nearestCodes({ constant, layout, bits }: TrainedWeight, isPairSafe: boolean): SequentialResult {
   const rows = toRows(float32Values(constant.tensor), layout);
-  return roundLayer({ rows, channels: channelCount(layout), depth: channelDepth(layout), bits }, 'rtn');
+  return roundLayer({ rows, channels: channelCount(layout), depth: channelDepth(layout), bits: codeBits(bits, isPairSafe) }, 'rtn');
 }
 
-function roundedWeight({ constant, layout, bits }: TrainedWeight, { codes, scales }: SequentialResult): RoundedWeight {
-  const { low, high } = codeLimits(bits);
+function roundedWeight({ constant, layout, bits }: TrainedWeight, { codes, scales }: SequentialResult, isPairSafe: boolean): RoundedWeight {
+  const { low, high } = codeLimits(codeBits(bits, isPairSafe));
   return { name: constant.value.name, dims: constant.tensor.dims, layout, low, high, codes, scales };
 }
 
@@ -155,16 +175,23 @@ interface Written {
   readonly started: readonly Started[];
   readonly weights: readonly RoundedWeight[];
   readonly trained: Trained;
+  readonly integers: ReadonlySet<Node>;
 }
 
-function writeCodes(model: Model, store: WeightStore, { started, weights, trained: { constants, logScales } }: Written): void {
+function writeCodes(model: Model, store: WeightStore, { started, weights, trained, integers }: Written): void {
+  const { constants, logScales, activations } = trained;
   const writer = new StoredWeights(store, model.opset);
   for (const [at, { weight }] of started.entries()) {
     const rounded = weights[at];
     if (!rounded) continue;
     const growth = valuesOf(constants, logScales.get(rounded.name) ?? '');
     const { codes, scales } = roundedCodes(rounded, valuesOf(constants, rounded.name), growth);
-    writer.write(weight.constant, { bits: weight.bits, codes, scales, layout: weight.layout });
+    const asIntegers = weight.nodes.every((node) => integers.has(node));
+    writer.write(weight.constant, { bits: weight.bits, codes, scales, layout: weight.layout, asIntegers });
+    for (const node of asIntegers ? weight.nodes : []) {
+      const input = activations.get(node.inputs[0]?.name ?? '');
+      if (input) roundBias(store, node, { input: input.scale, weights: scales });
+    }
   }
   writer.finish();
 }

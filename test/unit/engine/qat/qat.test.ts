@@ -1,10 +1,22 @@
 /** Quantization-aware training: what is written is what was trained, and training makes it better. */
+import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { attributeOf, cloneModel, float32Tensor, float32Values, type Model } from '../../../../services/engine/ir/index.js';
+import { attributeOf, cloneModel, float32Tensor, float32Values, integerValues, type Model } from '../../../../services/engine/ir/index.js';
 import { channelLayout } from '../../../../services/engine/layers/channel-layout.js';
+import { decodeModelFile } from '../../../../services/engine/onnx/index.js';
 import { qat } from '../../../../services/engine/qat/index.js';
 import { type RoundedWeight, roundedCodes, trainRounded } from '../../../../services/engine/qat/rounded-weights.js';
-import { ModelBuilder, noise, operators, outputsOf, removeScratch, sqnr, transB } from '../quantization/method-fixtures.js';
+import {
+  ModelBuilder,
+  noise,
+  operators,
+  outputsOf,
+  removeScratch,
+  runtime,
+  scratch,
+  sqnr,
+  transB,
+} from '../quantization/method-fixtures.js';
 import { learningContext, sourceOf } from '../training/training-fixtures.js';
 
 afterAll(removeScratch);
@@ -104,6 +116,48 @@ describe('qat', () => {
     expect(operators(model).filter((operator) => operator === 'QuantizeLinear')).toHaveLength(4);
     expect(await fidelity(model)).toBeGreaterThan(15);
   });
+
+  test.each([2, 3, 8] as const)(
+    'a chain of convolutions and a head in %d bits runs in integer kernels, and answers as in float',
+    async (weight_bits) => {
+      const chain = (): Model => {
+        const builder = new ModelBuilder();
+        const conv = (from: Parameters<ModelBuilder['node']>[1][number], at: number, outputs: number, inputs: number) =>
+          builder.node(
+            'Conv',
+            [
+              from,
+              builder.constant(`w${at}`, noise([outputs, inputs, 3, 3], at, 0.3)),
+              builder.constant(`b${at}`, noise([outputs], at + 10, 0.1)),
+            ],
+            pads,
+          );
+        const relu = (value: ReturnType<typeof conv>) => builder.node('Relu', [value]);
+        const last = relu(conv(relu(conv(builder.input('x', ['n', 3, 6, 6]), 1, 16, 3)), 2, 16, 16));
+        const flat = builder.node('Flatten', [relu(conv(last, 3, 16, 16))]);
+        return builder.output(
+          builder.node(
+            'Gemm',
+            [flat, builder.constant('w4', noise([10, 576], 4, 0.1)), builder.constant('b4', noise([10], 14, 0.1))],
+            transB,
+          ),
+        ).model;
+      };
+      const model = chain();
+      await qat(model, { weight_bits, epochs: 1, batch_size: 16 }, learningContext(source, { source: chain() }));
+      const optimizedModelPath = join(scratch, `fused-${weight_bits}.onnx`);
+      await (await runtime.open(model, { optimizedModelPath })).close();
+      const fused = operators(decodeModelFile(optimizedModelPath));
+      expect(fused.filter((operator) => operator === 'QLinearConv' || operator === 'QGemm')).toHaveLength(3);
+      for (const [{ name }, tensor] of model.graph.initializers)
+        if (name.endsWith('_int8') && name !== 'w3_int8') expect(Math.max(...integerValues(tensor).map(Math.abs))).toBeLessThanOrEqual(64);
+      const session = await runtime.open(model, { optimization: 'disabled' });
+      const [inFloat] = [...(await session.run(new Map([['x', images]]))).values()];
+      await session.close();
+      const [inIntegers = new Float32Array()] = await outputsOf(model, { x: images });
+      expect(sqnr(float32Values(inFloat as NonNullable<typeof inFloat>), inIntegers)).toBeGreaterThan(45);
+    },
+  );
 
   test('matrices are trained, too: a Gemm and a MatMul, with 8 bits at both ends', async () => {
     const perceptron = (): Model => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { attributeOf, elementCount, float32Tensor, float32Values, Node } from '../../../../../services/engine/ir/index.js';
-import { channelLayout, fromRows, toRows } from '../../../../../services/engine/layers/channel-layout.js';
+import { channelLayout, fromRows, matrixLayout, toRows } from '../../../../../services/engine/layers/channel-layout.js';
 import { WeightStore } from '../../../../../services/engine/layers/weight-store.js';
 import { packCodes } from '../../../../../services/engine/quantization/weight-storage/packed-codes.js';
 import { StoredWeights } from '../../../../../services/engine/quantization/weight-storage/stored-weight.js';
@@ -56,6 +56,43 @@ describe('StoredWeights', () => {
         expect(model.graph.inputs.map(({ name }) => name)).toEqual(['x']);
       }),
       { numRuns: 80 },
+    );
+  }, 60_000);
+
+  it('gives back the same through DequantizeLinear, with scales that are all positive', async () => {
+    const integerCase = fc.record({
+      bits: bitsOf,
+      transposed: fc.boolean(),
+      channels: fc.integer({ min: 1, max: 5 }),
+      depth: fc.integer({ min: 1, max: 9 }),
+      seed: fc.nat(1000),
+    });
+    await fc.assert(
+      fc.asyncProperty(integerCase, async ({ bits, transposed, channels, depth, seed }) => {
+        const dims = transposed ? [depth, channels] : [channels, depth];
+        const layout = matrixLayout(transposed ? 0 : 1, dims);
+        const builder = new ModelBuilder({ opset: 13 });
+        const weight = builder.constant('w', noise(dims, seed));
+        const model = builder.output(builder.node('Mul', [weight, builder.input('x', [1])])).model;
+        const codes = codesOf(channels * depth, bits, seed).map((code) => Math.max(-127, code));
+        const scales = float32Values(noise([channels], seed + 1, 0.1)).slice();
+        const store = new WeightStore(model);
+        const weights = new StoredWeights(store, 13);
+        weights.write(store.constant(weight) as NonNullable<ReturnType<typeof store.constant>>, {
+          bits,
+          codes,
+          scales,
+          layout,
+          asIntegers: true,
+        });
+        weights.finish();
+        const [found] = await outputsOf(model, { x: float32Tensor([1], [1]) });
+        const expected = toRows(codes, layout).map((code, at) => Math.fround(code * (scales[Math.floor(at / depth)] ?? 0)));
+        expect([...toRows(found ?? [], layout)].map((value) => value + 0)).toEqual([...expected].map((value) => value + 0));
+        for (const [{ name }, tensor] of model.graph.initializers)
+          if (name.endsWith('_scale')) expect(float32Values(tensor).every((scale) => scale >= 0)).toBe(true);
+      }),
+      { numRuns: 40 },
     );
   }, 60_000);
 
