@@ -5,7 +5,7 @@
  * npm run bench -- training [--sections gradients,speed,scratch,distillation,recovery,recovery-others,reconstruction,low-bit,forecasting,super-resolution] [--only magika/model.onnx,untrained/vit.onnx] [--folder DIR]
  * [--reference PYTHON]
  *
- * `--only` names files of the gradients, bits of the sections reconstruction and low-bit.
+ * `--only` names files of the gradients, bits of the sections reconstruction and low-bit, runs of recovery (0.5/3: share kept, epochs).
  *
  * Models come from LATHE_DATA (default ../shared/data). PYTHON is the interpreter of a virtual environment with torch, onnx and numpy:
  * it only checks, nothing of the product needs it.
@@ -45,7 +45,7 @@ const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = 
   speed: (bench) => speedSection(bench, options.reference),
   scratch: scratchSection,
   distillation: distillationSection,
-  recovery: recoverySection,
+  recovery: (bench) => recoverySection(bench, options.only),
   'recovery-others': recoveryOfOthersSection,
   reconstruction: (bench) => reconstructionSection(bench, options.only),
   'low-bit': (bench) => lowBitSection(bench, options.only),
