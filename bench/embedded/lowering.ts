@@ -25,44 +25,59 @@ const BUDGET = 0.09;
 const WORD = 16;
 /** That exponents can be compared at. */
 const WIDEST = 15;
+/** At which they are, where no widths were found before. */
+const SCALING_BITS = 7;
 
-export async function loweringSection(bench: Workbench, only: string | undefined): Promise<void> {
-  for (const subject of superResolutionModels(dataFolder, only)) {
-    for (const profile of shippedProfiles)
-      await attempt(bench, { section: 'lowering', subject: subject.name, profile: profile.name }, () => lowered(bench, subject, profile));
-  }
+export interface LoweringChoice {
+  /** Names with commas between; default all. */
+  readonly only?: string | undefined;
+  readonly profiles?: string | undefined;
+  /** Default both. */
+  readonly scaling?: 'with' | 'without' | undefined;
 }
 
-/** Shares by taking steps away: the artifact without its coded maps, and one without scaling, which is then compared at the widths that it had. */
-async function lowered(bench: Workbench, subject: SuperResolutionModel, accelerator: AcceleratorProfile): Promise<void> {
+export async function loweringSection(bench: Workbench, { only, profiles, scaling }: LoweringChoice): Promise<void> {
+  const wanted = shippedProfiles.filter(({ name }) => profiles === undefined || profiles.split(',').includes(name));
+  for (const subject of superResolutionModels(dataFolder, only))
+    for (const accelerator of wanted)
+      await attempt(bench, { section: 'lowering', subject: subject.name, profile: accelerator.name }, () =>
+        lowered(bench, subject, { accelerator, scaling }),
+      );
+}
+
+interface Lowering {
+  readonly accelerator: AcceleratorProfile;
+  readonly scaling: LoweringChoice['scaling'];
+}
+
+/** Shares by taking steps away: the artifact without its coded maps, and one without scaling, which is compared at the widths found before. */
+async function lowered(bench: Workbench, subject: SuperResolutionModel, { accelerator, scaling }: Lowering): Promise<void> {
   const model = decodeModelFile(subject.path);
   const test = judgedOn(testPairs(), subject);
   const judge = psnrJudge(bench.runtime, model, { ...judgedOn(judgingPairs(subject), subject), maxDrop: BUDGET });
   const context = { ...benchContext(bench, subject), accelerator, judge };
   const [float, before] = [await psnr(bench.runtime, model, test), await dramEnergy(bench, model, { accelerator, test })];
   let activation_bits: number | undefined;
-  for (const steps of ['lowering, compression', 'scaling, lowering, compression'] as const) {
+  for (const isScaled of scaling === undefined ? [false, true] : [scaling === 'with']) {
     const started = performance.now();
     const copy = cloneModel(model);
-    if (activation_bits !== undefined) await crossLayerScaling(copy, { activation_bits, compressed_maps: true }, context);
+    if (isScaled) await crossLayerScaling(copy, { activation_bits: activation_bits ?? SCALING_BITS, compressed_maps: true }, context);
     await precisionLowering(copy, { compressed_maps: true }, context);
     activation_bits ??= medianWidth(copy);
-    const lowered = 1 - (await dramEnergy(bench, copy, { accelerator, test })) / before;
+    const plain = 1 - (await dramEnergy(bench, copy, { accelerator, test })) / before;
     /** The bits that coded maps take are measured on the pictures of the test: nothing is chosen by them. */
     await activationCompression(copy, { bits: WORD }, { ...context, calibration: sourceOf(test.all, 'input', test.side) });
     const lost = float - (await psnr(bench.runtime, copy, test));
     const saved = 1 - (await dramEnergy(bench, copy, { accelerator, test })) / before;
-    const table = bitTableOf(copy);
-    const seconds = (performance.now() - started) / 1000;
+    const steps = `${isScaled ? 'scaling, ' : ''}lowering, compression`;
     bench.tell({
-      ...{ section: 'lowering', subject: subject.name, profile: accelerator.name, steps, lost, saved, lowered, seconds },
-      t91_lost: await judge.drop(copy),
-      ...table,
+      ...{ section: 'lowering', subject: subject.name, profile: accelerator.name, steps, lost, saved, lowered: plain },
+      ...{ seconds: (performance.now() - started) / 1000, t91_lost: await judge.drop(copy), ...bitTableOf(copy) },
     });
-    if (steps !== 'scaling, lowering, compression') continue;
     const bound = energySaved(subject.name);
-    if (bound) bench.judge(`${subject.name}, ${accelerator.name}`, 'off-chip energy saved', { measured: saved, bound });
-    if (bound) bench.judge(`${subject.name}, ${accelerator.name}`, 'dB lost on Set5', { measured: lost, bound: psnrLost });
+    const name = `${subject.name}, ${accelerator.name}, ${steps}`;
+    if (bound) bench.judge(name, 'off-chip energy saved', { measured: saved, bound });
+    if (bound) bench.judge(name, 'dB lost on Set5', { measured: lost, bound: psnrLost });
   }
 }
 

@@ -31,7 +31,7 @@ export const calibrationPairs = (subject: SuperResolutionModel): Pair[] =>
   pairs(join(dataFolder, 'superres/T91'), { step: 3, count: countFor(subject) });
 /** The loss of PSNR that widths are chosen by: other ones. */
 export const judgingPairs = (subject: SuperResolutionModel): Pair[] =>
-  pairs(join(dataFolder, 'superres/T91'), { from: 1, step: 3, count: countFor(subject) });
+  pairs(join(dataFolder, 'superres/T91'), { from: 1, step: 3, ...(subject.side === undefined ? {} : { count: countFor(subject) }) });
 export const testPairs = (): Pair[] => pairs(join(dataFolder, 'superres/Set5'));
 
 function countFor({ side }: SuperResolutionModel): number {

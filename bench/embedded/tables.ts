@@ -46,7 +46,16 @@ function loweringTable(lines: readonly Line[]): string {
       typeof line.lost === 'number' ? line.lost.toFixed(3) : '',
       digits(line.seconds),
     ]);
-  const head = ['Network', 'Profile', 'Steps', 'Off-chip energy, maps not coded', 'coded', 'dB lost on Set5', 'Seconds'];
+  const head = [
+    'Network',
+    'Profile',
+    'Steps',
+    'Off-chip energy before lowering',
+    'lowered, maps not coded',
+    'coded',
+    'dB lost on Set5',
+    'Seconds',
+  ];
   return rows.length === 0 ? '' : `### Off-chip energy against 16 bits\n\n${markdownTable(head, rows)}`;
 }
 
