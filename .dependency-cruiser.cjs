@@ -167,7 +167,7 @@ module.exports = {
     ),
     layer(
       'precision',
-      ...['calibration/', 'quantization/', 'training/', 'accelerators/', 'map-codec/', ...aboveWeights],
+      ...['calibration/', 'quantization/', 'autodiff/', 'training/', 'accelerators/', 'map-codec/', ...aboveWeights],
       'runtime/observe-shapes\\.ts$',
     ),
     layer('emulation', 'ir/', 'onnx/', 'runtime/', 'quantization/'),

@@ -2,12 +2,12 @@
 import { cloneModel, float32Tensor, float32Values, type Model, type Tensor } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
 import { upgradeOpset } from '../passes/opset-upgrade.js';
-import { trainModel } from '../training/index.js';
+import { type TrainingTask, trainModel } from '../training/index.js';
 import type { LoweredModel } from './lowered-model.js';
 import { weightCode } from './narrow-codes.js';
 import type { RecoveryOptions } from './options.js';
 import { codesTensor, moveRounding } from './rounded-maps.js';
-import { codeLayout, isTrainedRounding, storedWeight, TrainedForm } from './trained-form.js';
+import { codeLayout, roundingEstimator, storedWeight, TrainedForm } from './trained-form.js';
 
 const METHOD = 'precision-lowering';
 /** Bounds are inputs, and gradients are known. */
@@ -28,10 +28,10 @@ export async function trainLowered(lowered: LoweredModel, how: RoundedTraining, 
   const form = new TrainedForm(copy, how.keepsScale);
   for (const [name, codes] of lowered.maps) form.roundMap(name, codes);
   for (const { initializer, bits } of lowered.weights.values()) form.roundWeight(initializer, bits);
-  const task = {
+  const task: TrainingTask = {
     ...{ by: METHOD, defaults: { epochs: 1, learningRate: 1e-3 }, teacher: how.teacher },
-    ...{ alsoTrained: form.logScales, passThrough: isTrainedRounding },
-    options: { batch_normalization: 'fixed' as const, ...how.options, trainable: form.trainable() },
+    ...{ alsoTrained: form.logScales, estimator: roundingEstimator },
+    options: { batch_normalization: 'fixed', ...how.options, trainable: form.trainable() },
   };
   /** A checkpoint is of the one training of a step, and this step may train several models. */
   const { checkpoints: _, ...unkept } = context;

@@ -1,4 +1,5 @@
 /** A lowered model written so that it can be trained: every rounding as float arithmetic, a float weight behind each code. */
+import { type Estimator, straightThrough } from '../autodiff/index.js';
 import {
   float32Tensor,
   float32Values,
@@ -29,7 +30,8 @@ export interface CodeLayout {
 }
 
 /** Nodes that hand their gradient on. */
-export const isTrainedRounding = ({ opType, name }: Node): boolean => opType === 'Round' && name.startsWith(`${STEM}/`);
+export const roundingEstimator: Estimator = ({ opType, name }) =>
+  opType === 'Round' && name.startsWith(`${STEM}/`) ? straightThrough : undefined;
 
 /**
  * y = s r(clip(x / s, low, high)) in place of QuantizeLinear and DequantizeLinear, which computes the same; low and high are codes counted

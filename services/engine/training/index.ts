@@ -8,7 +8,7 @@ import { trainModel } from './train-model.js';
 
 export { lossGradients } from './loss-gradients.js';
 export type { TrainingOptions } from './options.js';
-export { trainModel } from './train-model.js';
+export { type TrainingTask, trainModel } from './train-model.js';
 
 export interface DistillOptions extends TrainingOptions {
   /** The model of the job as it came in ('source', the default), or the one that came with the job ('given'). */
