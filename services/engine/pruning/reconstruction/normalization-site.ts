@@ -28,7 +28,7 @@ export function normalizationSite(node: Node, store: WeightStore, survivors: Sur
     return { reason: 'its scale and shift are no constant float32 vectors of its own' };
   if (axis === 'last' && intAttribute(node, 'axis', -1) !== -1) return { reason: 'it normalizes over several axes' };
   const channels = elementCount(scale.tensor.dims);
-  const kept = survivors.get(scale.value.name)?.get(0) ?? null;
+  const kept = survivors.get(scale.value.name)?.get(0)?.[0] ?? null;
   const single = { channels, axis };
   return {
     ...{ node, name: reportName(node), rows: { activation: output.name, depth: 1, single }, groups: channels, outputs: 1, output },

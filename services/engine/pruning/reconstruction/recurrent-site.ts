@@ -6,7 +6,7 @@ import { groupsOf, layerRows } from '../../normal-equations/layer-rows.js';
 import type { WeightChange } from '../../normal-equations/least-squares.js';
 import type { ProbeGraph } from '../../normal-equations/probe-graph.js';
 import { type WeightRows, weightRows } from '../../normal-equations/weight-rows.js';
-import type { Survivors } from '../structure/pruning-structure.js';
+import type { KeptRows, Survivors } from '../structure/pruning-structure.js';
 import { picked, valueNamed } from './paired-probe.js';
 import type { RepairSite } from './repair-site.js';
 
@@ -32,7 +32,7 @@ export function recurrentSite({ node, index, store, original, survivors }: Recur
   const [form, form0] = [weightRows(node, index, weight.tensor), weightRows(original.node, index, before.tensor)];
   if (!form || !form0) return { reason: 'it does not give out its states' };
   if (weight.value.uses.length > 1) return { reason: `${what} are shared with other nodes` };
-  const kept = keptRows(before.tensor, weight.tensor, survivors.get(weight.value.name)?.get(1) ?? null);
+  const kept = keptRows(before.tensor, survivors.get(weight.value.name)?.get(1));
   const outputs = channelCount(form.layout) / form.groups;
   const current = (): Tensor => (store.constant(node.inputs[index]) ?? weight).tensor;
   return {
@@ -52,13 +52,12 @@ function renamed({ rows }: WeightRows, nameOf: (name: string) => string): Weight
   return { ...rows, activation: nameOf(rows.activation) };
 }
 
-/** Rows of [d * gates * H] that were kept: of one list for all directions, or of a list of each one after the other. */
-function keptRows(before: Tensor, after: Tensor, kept: readonly number[] | null): readonly number[] | null {
+/** Rows of [d * gates * H] that were kept: of one list for all directions, or of a list for each. */
+function keptRows({ dims }: Tensor, kept: KeptRows | undefined): readonly number[] | null {
   if (!kept) return null;
-  const [directions = 1, size = 1] = before.dims;
-  const [, each = kept.length] = after.dims;
+  const [directions = 1, size = 1] = dims;
   return Array.from({ length: directions }, (_, direction) => {
-    const list = kept.length === each ? kept : kept.slice(direction * each, (direction + 1) * each);
+    const list = kept[kept.length === 1 ? 0 : direction] ?? [];
     return list.map((row) => direction * size + row);
   }).flat();
 }

@@ -7,7 +7,7 @@ import type { RowLayer } from '../../normal-equations/layer-rows.js';
 import type { WeightChange } from '../../normal-equations/least-squares.js';
 import type { ProbeGraph } from '../../normal-equations/probe-graph.js';
 import { type WeightRows, weightRows } from '../../normal-equations/weight-rows.js';
-import type { Survivors } from '../structure/pruning-structure.js';
+import type { KeptRows, Survivors } from '../structure/pruning-structure.js';
 import { type PairedModels, picked, valueNamed } from './paired-probe.js';
 
 /** Two values of a probe, [groups, O, rows] each: what a layer shall compute, and what it does. */
@@ -73,10 +73,14 @@ function keptChannels(
 ): readonly number[] | null | undefined {
   const axes = survivors.get(weight.value.name);
   if (!axes) return null;
-  if (node.opType === 'MatMul' || node.opType === 'Gemm') return axes.get(1 - form.inputAxis) ?? null;
-  if (node.opType === 'Conv') return axes.get(0) ?? null;
-  const kept = axes.get(1) ?? null;
-  return form.groups === 1 ? kept : kept || axes.has(0) ? undefined : null;
+  if (node.opType === 'MatMul' || node.opType === 'Gemm') return onlyRow(axes.get(1 - form.inputAxis));
+  if (node.opType === 'Conv') return onlyRow(axes.get(0));
+  if (form.groups > 1) return axes.size > 0 ? undefined : null;
+  return onlyRow(axes.get(1));
+}
+
+function onlyRow(rows: KeptRows | undefined): readonly number[] | null | undefined {
+  return rows ? (rows.length === 1 ? rows[0] : undefined) : null;
 }
 
 interface Channels {

@@ -2,19 +2,19 @@
 import type { Node, Tensor, Value } from '../../ir/index.js';
 import { type Constant, reportName } from '../../layers/weight-store.js';
 import { keptElements } from './kept-elements.js';
-import type { Survivors } from './pruning-structure.js';
+import type { KeptRows, Survivors } from './pruning-structure.js';
 import type { AnalyzedStructure, ValueLayout } from './structure-layout.js';
 import type { SurgeryScope } from './surgery-scope.js';
 
 /** Readers of a constant that want the same of it. */
 interface Demand {
   readonly layout: ValueLayout | undefined;
-  readonly kept: ReadonlyMap<number, readonly number[]>;
+  readonly kept: ReadonlyMap<number, KeptRows>;
   readonly readings: { readonly node: Node; readonly index: number }[];
 }
 
 export function cutConstants(structure: AnalyzedStructure, scope: SurgeryScope): Survivors {
-  const survivors = new Map<string, ReadonlyMap<number, readonly number[]>>();
+  const survivors = new Map<string, ReadonlyMap<number, KeptRows>>();
   const values = new Set(structure.layouts.flatMap(({ constant, value }) => (constant ? [scope.twins.value(value)] : [])));
   for (const value of values) {
     const constant = scope.store.constant(value);
@@ -28,8 +28,8 @@ function demands(value: Value, scope: SurgeryScope): Demand[] {
   const byKey = new Map<string, Demand>();
   for (const reading of value.uses) {
     const layout = scope.input(reading.node, reading.index);
-    const kept = new Map(scope.changedAxes(layout).map(({ axis, kept: lists }) => [axis, (lists ?? []).flat()] as const));
-    const key = [...kept].map(([axis, list]) => `${axis}: ${list.join()}`).join('; ');
+    const kept = new Map(scope.changedAxes(layout).map(({ axis, kept: lists }) => [axis, lists ?? []] as const));
+    const key = JSON.stringify([...kept]);
     const known = byKey.get(key);
     if (known) known.readings.push(reading);
     else byKey.set(key, { layout, kept, readings: [reading] });
@@ -41,7 +41,7 @@ function demands(value: Value, scope: SurgeryScope): Demand[] {
 
 interface Service {
   readonly scope: SurgeryScope;
-  readonly survivors: Map<string, ReadonlyMap<number, readonly number[]>>;
+  readonly survivors: Map<string, ReadonlyMap<number, KeptRows>>;
 }
 
 /** The first demand is met in place, unless a graph returns the constant; each other one by a copy. */

@@ -58,8 +58,10 @@ export interface PruningStructure {
 }
 
 /**
- * Indices that remain, ascending, by initializer name and axis. Where each position of another axis loses other indices (members with
- * `within`), the lists of all its positions follow each other, all of the same length. A constant that was copied for one of its readers
- * has its entries under the name of the copy.
+ * Indices that remain, ascending, by initializer name and axis: one list, or, where each position of another axis loses other indices
+ * (members with `within`), one for each of its positions, all of the same length. A constant that was copied for one of its readers has
+ * its entries under the name of the copy.
  */
-export type Survivors = ReadonlyMap<string, ReadonlyMap<number, readonly number[]>>;
+export type Survivors = ReadonlyMap<string, ReadonlyMap<number, KeptRows>>;
+
+export type KeptRows = readonly (readonly number[])[];
