@@ -265,6 +265,22 @@ export function partOf(context: MethodContext, from: number, to: number): Method
   return { ...context, progress: (fraction, message) => context.progress(from + (to - from) * Math.min(1, fraction), message) };
 }
 
+/** All but the first `count` samples of a source, and but the rest of the run that those end in. */
+export function samplesAfter(source: RunSource, count: number): RunSource {
+  const sampleCount = Math.max(0, source.sampleCount - count);
+  return {
+    ...source,
+    sampleCount,
+    async *runs(size, limit = sampleCount) {
+      let passed = 0;
+      for await (const run of source.runs(size, count + limit)) {
+        if (passed >= count) yield run;
+        passed += run.sampleCount;
+      }
+    },
+  };
+}
+
 /** The first `count` samples of a source. */
 export function firstSamples(source: RunSource, count: number): RunSource {
   return {

@@ -1,7 +1,7 @@
 /** What residual branches are worth: the noise at the outputs of the model when one alone is reduced, and what reads it is fitted anew. */
 import { cloneModel, type Model } from '../../ir/index.js';
 import { reportName } from '../../layers/weight-store.js';
-import { firstSamples, type MethodContext, type RunSource } from '../../method.js';
+import { firstSamples, type MethodContext, type RunSource, samplesAfter } from '../../method.js';
 import type { RemovalOrder } from '../importance/removal-order.js';
 import { reduceBranches } from '../structure/branch-surgery.js';
 import { counterparts } from '../structure/counterpart.js';
@@ -18,7 +18,7 @@ export interface BranchRequest {
 
 /** Few samples say enough of one layer, fewer than these nothing. */
 const SAMPLES_MIN = 16;
-const SAMPLES_MAX = 256;
+const SAMPLES_MAX = 128;
 /** Multiply-accumulates of all runs, some ten of each sample for each form: about a minute of two cores. */
 const RUN_MACS = 1e12;
 const RUNS_PER_SAMPLE = 10;
@@ -32,12 +32,16 @@ export function samplesForBranches(branches: readonly ResidualBranch[], macs: nu
   return affordable < SAMPLES_MIN ? undefined : Math.min(SAMPLES_MAX, affordable);
 }
 
-/** In the currency of the orders of units (output-noise.ts). Branches of which the outputs say nothing are missing. */
+/**
+ * In the currency of the orders of units (output-noise.ts), on other samples than those that the layers are fitted to. Branches of which the outputs say nothing are
+ * missing.
+ */
 export async function branchOrders(
   { model, branches, samples, count = SAMPLES_MIN }: BranchRequest,
   context: MethodContext,
 ): Promise<RemovalOrder[]> {
-  const few = firstSamples(samples, count);
+  const used = Math.min(count, Math.floor(samples.sampleCount / 2));
+  const [few, others] = [firstSamples(samples, used), samplesAfter(samples, used)];
   const orders: RemovalOrder[] = [];
   for (const [at, branch] of branches.entries()) {
     const costs = [0];
@@ -45,7 +49,7 @@ export async function branchOrders(
       context.signal.throwIfAborted();
       const pruned = cloneModel(model);
       const survivors = reduceBranches(pruned, [{ branch, form }], { twins: counterparts(model, pruned), survivors: new Map() });
-      const { error } = await repairLayers({ original: model, pruned, survivors, samples: few, depth: DEPTH }, context);
+      const { error } = await repairLayers({ original: model, pruned, survivors, samples: few, judged: others, depth: DEPTH }, context);
       costs.push(error.before > 0 ? Math.max(costs.at(-1) ?? 0, error.after) : Number.NaN);
     }
     context.progress((at + 1) / branches.length, `residual branch before ${reportName(branch.sum)}`);

@@ -19,6 +19,8 @@ export interface RepairRequest {
   /** What remains of the constants of `original`. */
   readonly survivors: Survivors;
   readonly samples: RunSource;
+  /** What the errors are measured on. Default: `samples`. */
+  readonly judged?: RunSource;
   /** Only so many layers one after the other, the first that differ. Default: all. */
   readonly depth?: number;
 }
@@ -43,7 +45,7 @@ const EXACT = 1e-9;
 export async function repairLayers(request: RepairRequest, context: MethodContext): Promise<RepairOutcome> {
   const { original, pruned, samples } = request;
   const { sites, left } = findSites(request);
-  const network = { original, pruned, sites, samples };
+  const network = { original, pruned, sites, samples: request.judged ?? samples };
   if (sites.length === 0) return { nodes: left, layers: [], error: { before: 0, after: 0 } };
   const shapes = await outputShapes(network, context);
   const before = await networkErrors(network, context);

@@ -186,7 +186,7 @@ describe('contradictions are refused with what to do instead', () => {
 });
 
 describe('residual branches', () => {
-  const deepest = { budget: { macs: 0.1 }, round_to: 1, remove_branches: true } as const;
+  const deepest = { budget: { macs: 0.03 }, round_to: 1, remove_branches: true } as const;
   const withSamples = { ...untimed, calibration: samples };
   const removed = ({ outcome }: Pruned): string[] => outcome.nodes.flatMap(({ node, action }) => (action === 'removed' ? [node] : []));
 
@@ -201,8 +201,8 @@ describe('residual branches', () => {
   test.each<[string, StructuredPruningOptions]>([
     ['excluded layers lie in them', { ...deepest, exclude: ['Conv_4'] }],
     ['the recipe says so', { ...deepest, remove_branches: false }],
-    ['single layers are bounded and the recipe does not ask', { budget: { macs: 0.1 }, round_to: 1, max_removed: 0.5 }],
-    ['another criterion ranks the channels', { budget: { macs: 0.1 }, round_to: 1, criterion: 'l2' }],
+    ['single layers are bounded and the recipe does not ask', { budget: { macs: 0.03 }, round_to: 1, max_removed: 0.5 }],
+    ['another criterion ranks the channels', { budget: { macs: 0.03 }, round_to: 1, criterion: 'l2' }],
   ])('stay where %s', async (_what, options) => {
     expect(removed(await pruned(options, withSamples))).toEqual([]);
   });
