@@ -84,7 +84,10 @@ describe('recipeFaults', () => {
         steps: [
           {
             method: 'fine-tune',
-            losses: [{ kind: 'mse', temperature: 2 }, { kind: 'attention', layer: 'a' }],
+            losses: [
+              { kind: 'mse', temperature: 2 },
+              { kind: 'attention', layer: 'a' },
+            ],
             augmentation: [{ name: 'mixup', alpha: 0 }],
             schedule: { name: 'cosine', at: [0.5] },
           },
