@@ -16,7 +16,7 @@ import type {
 import { describeSaturation, saturationReport } from '../quantization/saturation-report.js';
 import { ALIKE_SHARE, isDisturbed, type Latency } from '../runtime/benchmark.js';
 import type { FusionReport } from '../runtime/fusion-report.js';
-import { isKnownWithin, type RatioInterval } from '../timing/ratio-interval.js';
+import { isUndecided, type RatioInterval } from '../timing/ratio-interval.js';
 import type { EvaluationSource } from './evaluation-source.js';
 import { checkGate, type GateResult } from './gate.js';
 import type { Measurements } from './measure.js';
@@ -233,7 +233,7 @@ function warningsOf(
   const fidelity = measurements.evaluation.reference?.fidelity;
   if (speedup < 1) warnings.push(`speed: the artifact is slower than the source on this processor (${speedup.toFixed(2)} times as fast).`);
   const interval = measurements.speedupInterval;
-  if (interval.low < 1 && interval.high > 1 && !isKnownWithin(interval, ALIKE_SHARE))
+  if (isUndecided(interval, ALIKE_SHARE))
     warnings.push(
       `speed: the measurement does not tell whether the artifact is faster: ${interval.low.toFixed(2)} to ${interval.high.toFixed(2)} times (95 %). Measure again on a quiet machine.`,
     );

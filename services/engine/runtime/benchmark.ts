@@ -1,7 +1,7 @@
 /** Latency of one or several models on this machine: warm-up, interleaved turns, order statistics over the quiet rounds. */
 import { setTimeout } from 'node:timers/promises';
 import type { Model, Tensor } from '../ir/index.js';
-import { isKnownWithin, type RatioInterval, ratioInterval } from '../timing/ratio-interval.js';
+import { INTERVAL_ROUNDS_MIN, isKnownWithin, isUndecided, type RatioInterval, ratioInterval } from '../timing/ratio-interval.js';
 import type { OrtRuntime, OrtSession } from './ort-session.js';
 
 export interface BenchmarkSubject {
@@ -26,8 +26,6 @@ export interface Latency {
 }
 
 const RUNS_MIN = 5;
-/** The least from which the interval of a ratio can be told. */
-const PAIR_ROUNDS_MIN = 8;
 /** A model keeps the processor for about this long before the other has its turn. */
 const TURN_MS = 3;
 /** Pause before a turn: until then the other model's idle threads spin and take a core. */
@@ -111,7 +109,9 @@ async function timeInTurns(
       await takeRounds(contenders, { rounds, deadline: started + budgetMs * stretch, options });
       const quiet = quietest(rounds);
       latencies = contenders.map((_, index) => summarize(quiet.flatMap((round) => round[index] ?? [])));
-      if (isCertain(rounds) || (!latencies.some(isDisturbed) && !isUndecided(rounds))) break;
+      const ratio = ratioOf(rounds);
+      const mayGoEitherWay = ratio !== null && isUndecided(ratio, ALIKE_SHARE);
+      if (isCertain(rounds) || (!latencies.some(isDisturbed) && !mayGoEitherWay)) break;
     }
     return { latencies, rounds };
   } finally {
@@ -132,7 +132,7 @@ async function takeRounds(
   { rounds, deadline, options }: { rounds: Round[]; deadline: number; options: BenchmarkOptions },
 ): Promise<void> {
   const started = performance.now();
-  const least = contenders.length === 2 ? PAIR_ROUNDS_MIN : RUNS_MIN;
+  const least = contenders.length === 2 ? INTERVAL_ROUNDS_MIN : RUNS_MIN;
   while (rounds.length < least || (performance.now() < deadline && !isCertain(rounds))) {
     const round: number[][] = contenders.map(() => []);
     const order = [...contenders.keys()];
@@ -151,12 +151,6 @@ function isCertain(rounds: readonly Round[]): boolean {
   if (rounds.length < CERTAIN_ROUNDS) return false;
   const interval = ratioOf(rounds);
   return interval !== null && isKnownWithin(interval, CERTAIN_SHARE);
-}
-
-/** Whether either of two models may be the faster one, by more than what counts as alike. */
-function isUndecided(rounds: readonly Round[]): boolean {
-  const interval = ratioOf(rounds);
-  return interval !== null && interval.low < 1 && interval.high > 1 && !isKnownWithin(interval, ALIKE_SHARE);
 }
 
 /** Of the times of two models round by round; null for another number of models or too few rounds. */

@@ -5,6 +5,9 @@ export interface RatioInterval {
   readonly high: number;
 }
 
+/** The fewest rounds from which an interval can be told. */
+export const INTERVAL_ROUNDS_MIN = 8;
+
 /** 95 % of a normal distribution lie within this many standard deviations. */
 const DEVIATIONS = 1.96;
 
@@ -24,4 +27,9 @@ export function ratioInterval(ratios: readonly number[]): RatioInterval | null {
 /** Whether the ratio lies within this share of itself to both sides. */
 export function isKnownWithin({ low, high }: RatioInterval, share: number): boolean {
   return high - low < 2 * share * low;
+}
+
+/** Whether either of the two may be the faster one, and the ratio is not known within this share either. */
+export function isUndecided(interval: RatioInterval, share: number): boolean {
+  return interval.low < 1 && interval.high > 1 && !isKnownWithin(interval, share);
 }

@@ -3,7 +3,7 @@ import type { Model, Tensor } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
 import type { ExecutionSession } from '../runtime/execution-session.js';
 import { sampleFeeds } from './observed-activations.js';
-import { isKnownWithin, type RatioInterval, ratioInterval } from './ratio-interval.js';
+import { INTERVAL_ROUNDS_MIN, isKnownWithin, isUndecided, type RatioInterval, ratioInterval } from './ratio-interval.js';
 
 /** Milliseconds of one run. */
 export interface ModelTiming {
@@ -13,8 +13,6 @@ export interface ModelTiming {
   readonly ratio?: RatioInterval;
 }
 
-/** As few as an interval can be told from: a busy machine makes five rounds in a row look twice as fast. */
-const ROUNDS_MIN = 8;
 /** A difference this clear needs no more rounds; nor does a ratio that is known within this share, or lies on one side of a tie. */
 const CLEAR_RATIO = 1.25;
 const CLEAR_SHARE = 0.01;
@@ -74,9 +72,9 @@ async function timeSessions(
   const started = performance.now();
   const goesOn = (): boolean => {
     const elapsedMs = performance.now() - started;
-    return elapsedMs < BUDGET_MS ? !areClear(times) : elapsedMs < STRETCH * BUDGET_MS && isUndecided(times);
+    return elapsedMs < BUDGET_MS ? !areClear(times) : elapsedMs < STRETCH * BUDGET_MS && mayGoEitherWay(times);
   };
-  for (let round = 0; round < ROUNDS_MIN || (round < ROUNDS_MAX && goesOn()); round += 1) {
+  for (let round = 0; round < INTERVAL_ROUNDS_MIN || (round < ROUNDS_MAX && goesOn()); round += 1) {
     signal.throwIfAborted();
     for (const [index, session] of sessions.entries()) times[index]?.push(await elapsed(session, feeds, turns));
   }
@@ -96,10 +94,10 @@ function areClear([before = [], ...afters]: readonly (readonly number[])[]): boo
 }
 
 /** Whether one may be faster as well as slower. */
-function isUndecided([before = [], ...afters]: readonly (readonly number[])[]): boolean {
+function mayGoEitherWay([before = [], ...afters]: readonly (readonly number[])[]): boolean {
   return afters.some((after) => {
     const interval = ratioInterval(ratiosOf(before, after));
-    return !interval || (interval.low < 1 && interval.high > 1 && !isKnownWithin(interval, CLEAR_SHARE));
+    return !interval || isUndecided(interval, CLEAR_SHARE);
   });
 }
 
