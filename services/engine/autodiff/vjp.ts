@@ -130,11 +130,32 @@ class Adjoints {
     if (!parts) return null;
     const [first = null] = parts;
     if (parts.length === 1) return first;
-    /** In pairs: Add runs on all threads, Sum on one. */
-    const sum = parts.reduce((left, right) => this.write.node('Add', [left, right]));
+    const sum = this.sum(this.withJoinedPads(parts));
     this.parts.set(value, [sum]);
     return sum;
   }
+
+  /** In pairs: Add runs on all threads, Sum on one. */
+  private sum(parts: readonly Value[]): Value {
+    return parts.reduce((left, right) => this.write.node('Add', [left, right]));
+  }
+
+  /** pad a + pad b = pad(a + b): what was read at one place of a large value, as the last step of a sequence, is summed while it is small. */
+  private withJoinedPads(parts: readonly Value[]): Value[] {
+    const places = new Set(parts.map((part) => zeroPadded(part)?.pads));
+    return [...places].flatMap((pads) => {
+      const same = parts.filter((part) => zeroPadded(part)?.pads === pads);
+      if (!pads || same.length === 1) return same;
+      const inner = same.flatMap((part) => zeroPadded(part)?.inner ?? []);
+      return [this.write.node('Pad', [this.sum(inner), pads])];
+    });
+  }
+}
+
+/** Constants are shared, so that equal pads are one value: parts of one sum with equal pads have equal sizes inside. */
+function zeroPadded({ producer }: Value): { readonly inner: Value; readonly pads: Value } | undefined {
+  const [inner, pads, ...others] = producer?.inputs ?? [];
+  return producer?.opType === 'Pad' && producer.attributes.size === 0 && inner && pads && others.length === 0 ? { inner, pads } : undefined;
 }
 
 interface StepParts {

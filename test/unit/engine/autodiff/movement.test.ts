@@ -103,4 +103,24 @@ describe('movement', () => {
     expect(checked?.largest).toBeGreaterThan(0.05);
     expect(checked?.error).toBeLessThan(2e-3);
   });
+
+  test('a value that is read whole, twice at one place and once at another', async () => {
+    const model = buildModel({
+      inputs: [{ name: 'x', shape: [3, 4] }],
+      outputs: [{ name: 'y', shape: [3, 4] }],
+      constants: { from: ints(1), to: ints(2), end: ints(3), axis: ints(0) },
+      nodes: [
+        { opType: 'Slice', inputs: ['x', 'from', 'to', 'axis'], outputs: ['middle'] },
+        { opType: 'Tanh', inputs: ['middle'], outputs: ['once'] },
+        { opType: 'Slice', inputs: ['x', 'from', 'to', 'axis'], outputs: ['again'] },
+        { opType: 'Mul', inputs: ['again', 'once'], outputs: ['twice'] },
+        { opType: 'Slice', inputs: ['x', 'to', 'end', 'axis'], outputs: ['last'] },
+        { opType: 'Mul', inputs: ['twice', 'last'], outputs: ['parts'] },
+        { opType: 'Mul', inputs: ['x', 'parts'], outputs: ['y'] },
+      ],
+    });
+    const [checked] = await checkGradients({ model, feeds: { x: weights([3, 4], 1) } });
+    expect(checked?.largest).toBeGreaterThan(0.05);
+    expect(checked?.error).toBeLessThan(2e-3);
+  });
 });
