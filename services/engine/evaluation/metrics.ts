@@ -4,6 +4,7 @@ import { isFloating, type Tensor } from '../ir/index.js';
 import type { SampleRun, SeriesFacts } from '../method.js';
 import { classCount, elementsPerSample, type SampleRows } from './class-scores.js';
 import { type ImageOptions, ImageQuality } from './image-quality.js';
+import { pointForecast } from './point-forecast.js';
 import { RunningSum } from './running-sum.js';
 import { type HorizonMetrics, SeriesErrors, type SeriesMetrics } from './series-errors.js';
 import { argmax, elementsOf } from './tensor-elements.js';
@@ -94,27 +95,24 @@ export class MetricsAccumulator {
 
   private addRegression(outputs: ReadonlyMap<string, Tensor>, labels: Tensor, rows: SampleRows & Pick<SampleRun, 'lastSeason'>): void {
     const expected = elementsOf(labels);
-    for (const output of outputs.values()) {
-      if (!isFloating(output.dataType)) continue;
-      const actual = elementsOf(output);
-      const each = elementsPerSample(output, actual.length, rows);
-      if (each === null || each * rows.sampleCount !== expected.length) continue;
-      for (let index = 0; index < expected.length; index++) {
-        const error = (actual[index] ?? Number.NaN) - (expected[index] ?? Number.NaN);
-        this.squared.add(error * error);
-        this.absolute.add(Math.abs(error));
-      }
-      this.elements += expected.length;
-      this.pictures?.add(output, { actual, expected, samples: rows.sampleCount });
-      const { lastSeason, sampleCount } = rows;
-      this.series?.add({ actual, expected, sampleCount, ...(lastSeason ? { lastSeason: elementsOf(lastSeason) } : {}) });
-      return;
+    const found = pointForecast(outputs.values(), labels, rows);
+    if (!found) {
+      throw new EngineError(
+        'dataset_invalid',
+        `No output has as many elements per sample as "labels" (${expected.length / rows.sampleCount}); the outputs are ${describe(outputs)}. Class labels must be integers.`,
+        { array: 'labels' },
+      );
     }
-    throw new EngineError(
-      'dataset_invalid',
-      `No output has as many elements per sample as "labels" (${expected.length / rows.sampleCount}); the outputs are ${describe(outputs)}. Class labels must be integers.`,
-      { array: 'labels' },
-    );
+    const { output, actual } = found;
+    for (let index = 0; index < expected.length; index++) {
+      const error = (actual[index] ?? Number.NaN) - (expected[index] ?? Number.NaN);
+      this.squared.add(error * error);
+      this.absolute.add(Math.abs(error));
+    }
+    this.elements += expected.length;
+    this.pictures?.add(output, { actual, expected, samples: rows.sampleCount });
+    const { lastSeason, sampleCount } = rows;
+    this.series?.add({ actual, expected, sampleCount, ...(lastSeason ? { lastSeason: elementsOf(lastSeason) } : {}) });
   }
 
   get result(): Metrics {

@@ -64,6 +64,36 @@ describe('other labels', () => {
     expect(metrics.result).toEqual({ mse: 20 / 4, mae: 6 / 4, samples: 2 });
   });
 
+  test('of quantiles behind the steps of a forecast the middle one counts, unless another output has the steps alone', () => {
+    const quantiles = float32Tensor([2, 2, 3], [0, 1, 9, 0, 2, 9, 0, 3, 9, 0, 4, 9]);
+    const labels = float32Tensor([2, 2], [1, 0, 3, 8]);
+    const metrics = new MetricsAccumulator();
+    metrics.add(outputs({ quantiles }), labels, rows(2));
+    expect(metrics.result).toEqual({ mse: 20 / 4, mae: 6 / 4, samples: 2 });
+    const exact = new MetricsAccumulator();
+    exact.add(outputs({ quantiles, y: labels }), labels, rows(2));
+    expect(exact.result.mse).toBe(0);
+    const filled = new MetricsAccumulator();
+    filled.add(outputs({ quantiles }), float32Tensor([1, 2], [1, 0]), rows(2, 1));
+    expect(filled.result).toEqual({ mse: 2, mae: 1, samples: 1 });
+  });
+
+  test.each([
+    ['an even number', [1, 2, 4], [1, 2]],
+    ['scores for numbers without steps', [2, 3], [2]],
+  ])('%s of them is no forecast', (_, dims, shape) => {
+    const y = float32Tensor(
+      dims,
+      new Float32Array(8).slice(
+        0,
+        dims.reduce((a, b) => a * b, 1),
+      ),
+    );
+    const labels = float32Tensor(shape, [0, 0]);
+    const add = () => new MetricsAccumulator().add(outputs({ y }), labels, rows(shape[0] ?? 1));
+    expect(add).toThrow(expect.objectContaining({ code: 'dataset_invalid' }));
+  });
+
   test('labels of another size than every output are refused', () => {
     expect(() =>
       new MetricsAccumulator().add(outputs({ y: float32Tensor([1, 2], [1, 2]) }), float32Tensor([1, 3], [1, 2, 3]), rows(1)),
