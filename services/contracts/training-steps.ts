@@ -102,13 +102,30 @@ const temperature = above0('Default 4.');
 
 const labelLosses = [
   Type.Object(
-    { kind: Type.Enum(['cross-entropy', 'binary-cross-entropy', 'mse', 'mae']), ...term },
-    { ...strict, description: 'Against labels.' },
+    { kind: Type.Enum(['cross-entropy', 'binary-cross-entropy', 'mse', 'mae', 'frequency']), ...term },
+    { ...strict, description: "Against labels; 'frequency' is of pictures." },
   ),
   Type.Object({ kind: Type.Literal('huber'), ...term, delta }, { ...strict, description: 'Against labels.' }),
+  Type.Object(
+    {
+      kind: Type.Literal('quantile'),
+      ...term,
+      quantiles: Type.Array(Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1 }), {
+        minItems: 1,
+        maxItems: 1000,
+        description: 'Those that the last axis of the output forecasts, in this order; a single one is forecast by the whole output.',
+      }),
+    },
+    { ...strict, description: 'Forecasts of quantiles against labels: pinball loss.' },
+  ),
 ] as const;
 
 const valueName = (description: string) => Type.String({ minLength: 1, maxLength: 512, description });
+const hint = {
+  weight: term.weight,
+  student: Type.Optional(valueName('Name of a value inside the student. Default: that of the teacher.')),
+  teacher: Type.Optional(valueName('Name of a value inside the teacher. Default: that of the student.')),
+};
 const teacherLosses = [
   Type.Object(
     { kind: Type.Literal('kd'), ...term, temperature, standardize: Type.Optional(Type.Boolean({ description: 'Default false.' })) },
@@ -125,22 +142,40 @@ const teacherLosses = [
     { ...strict, description: 'The same, target class and other classes apart; needs labels.' },
   ),
   Type.Object(
-    { kind: Type.Enum(['teacher-values', 'teacher-probabilities']), ...term },
-    { ...strict, description: 'Outputs of the teacher: values, or independent probabilities.' },
+    {
+      kind: Type.Literal('dist'),
+      ...term,
+      temperature: above0('Default 1.'),
+      inter: Type.Optional(Type.Number({ minimum: 0, description: 'Weight of the relations between classes. Default 1.' })),
+      intra: Type.Optional(Type.Number({ minimum: 0, description: 'Weight of the relations between samples. Default 1.' })),
+    },
+    { ...strict, description: 'Class scores of the teacher, compared by their correlations alone.' },
+  ),
+  Type.Object(
+    { kind: Type.Enum(['teacher-values', 'teacher-mae', 'teacher-frequency', 'teacher-probabilities']), ...term },
+    { ...strict, description: 'Outputs of the teacher: values, pictures, or independent probabilities.' },
   ),
   Type.Object({ kind: Type.Literal('teacher-huber'), ...term, delta }, { ...strict, description: 'Values of the teacher.' }),
   Type.Object(
     {
-      kind: Type.Enum(['attention', 'similarity', 'relation', 'feature']),
-      weight: term.weight,
-      student: Type.Optional(valueName('Name of a value inside the student. Default: that of the teacher.')),
-      teacher: Type.Optional(valueName('Name of a value inside the teacher. Default: that of the student.')),
+      kind: Type.Enum(['attention', 'similarity', 'relation', 'relation-angles', 'feature', 'affinity', 'attention-map']),
+      ...hint,
     },
     {
       ...strict,
       description:
-        "Values inside both networks; for 'feature', of one width or of two with a matrix trained between them. Without names, all pairs of layers that every path passes through, matched in order and by relative depth, share the weight.",
+        "Values inside both networks; for 'feature', of one width or of two with a matrix trained between them. Without names, all pairs of layers that every path passes through, matched in order and by relative depth, share the weight; for 'attention-map', the last attentions.",
     },
+  ),
+  Type.Object(
+    {
+      kind: Type.Literal('value-relation'),
+      ...hint,
+      heads: Type.Optional(
+        Type.Integer({ minimum: 1, maximum: 1024, description: 'Heads that the values of both are divided into. Default: their own.' }),
+      ),
+    },
+    { ...strict, description: 'How alike the values (or queries, or keys) of tokens are. Without names: those of the last attentions.' },
   ),
 ] as const;
 

@@ -1,7 +1,8 @@
 /** Losses of values inside both networks that name no values, or one of the two: filled in by the map of the layers. */
 import { EngineError } from '../engine-errors.js';
+import { lastAttentions } from './attention-values.js';
 import { type Comparable, type LayerPair, type MappedNetwork, mapLayers } from './layer-mapping.js';
-import type { HintTerm, LossTerm } from './objective.js';
+import { type HintKind, type HintTerm, hintKinds, type LossTerm } from './loss-terms.js';
 
 /** A loss term whose values may be left to the map of the layers. */
 export type OpenLossTerm =
@@ -17,7 +18,7 @@ export function namedLosses(terms: readonly OpenLossTerm[], student: MappedNetwo
     if (!isHint(term)) return [term];
     const name = term.student ?? term.teacher;
     if (name !== undefined) return [{ ...term, student: term.student ?? name, teacher: term.teacher ?? name }];
-    const pairs = teacher ? mapLayers(student, teacher, comparables[term.kind]) : [];
+    const pairs = teacher ? mappers[term.kind](student, teacher) : [];
     if (pairs.length === 0) throw unmapped(term.kind);
     return pairs.map((pair) => ({ ...term, ...pair, weight: (term.weight ?? 1) / pairs.length }));
   });
@@ -29,19 +30,33 @@ export function hintPairs(terms: readonly LossTerm[]): LayerPair[] {
   return [...new Map(pairs.map((pair) => [JSON.stringify(pair), pair] as const)).values()];
 }
 
-function isHint<Term extends OpenLossTerm>(term: Term): term is Extract<Term, { kind: HintTerm['kind'] }> {
-  return term.kind === 'attention' || term.kind === 'similarity' || term.kind === 'relation' || term.kind === 'feature';
+function isHint<Term extends OpenLossTerm>(term: Term): term is Extract<Term, { kind: HintKind }> {
+  return hintKinds.some((kind) => kind === term.kind);
 }
+
+type Mapper = (student: MappedNetwork, teacher: MappedNetwork) => LayerPair[];
+const layersThat =
+  (comparable: Comparable): Mapper =>
+  (student, teacher) =>
+    mapLayers(student, teacher, comparable);
 
 const axesThatDiffer = (a: readonly number[], b: readonly number[]): readonly number[] =>
   a.flatMap((size, axis) => (size === b[axis] ? [] : [axis]));
+/** Sums and products over channels need maps of one size. */
+const mapsOfOneSize: Comparable = (a, b) => a.length >= 3 && a.length === b.length && axesThatDiffer(a, b).every((axis) => axis === 1);
+/** Products of samples compare anything. */
+const ofOneBatch: Comparable = (a, b) => a.length >= 2 && b.length >= 2 && a[0] === b[0];
 
-/** Sums over channels need maps of one size; a regressor changes one width; products of samples compare anything. */
-const comparables: Readonly<Record<HintTerm['kind'], Comparable>> = {
-  attention: (a, b) => a.length >= 3 && a.length === b.length && axesThatDiffer(a, b).every((axis) => axis === 1),
-  feature: (a, b) => a.length >= 2 && a.length === b.length && axesThatDiffer(a, b).length <= 1 && a[0] === b[0],
-  similarity: (a, b) => a.length >= 2 && b.length >= 2 && a[0] === b[0],
-  relation: (a, b) => a.length >= 2 && b.length >= 2 && a[0] === b[0],
+/** A regressor changes one width. */
+const mappers: Readonly<Record<HintKind, Mapper>> = {
+  attention: layersThat(mapsOfOneSize),
+  affinity: layersThat(mapsOfOneSize),
+  feature: layersThat((a, b) => a.length >= 2 && a.length === b.length && axesThatDiffer(a, b).length <= 1 && a[0] === b[0]),
+  similarity: layersThat(ofOneBatch),
+  relation: layersThat(ofOneBatch),
+  'relation-angles': layersThat(ofOneBatch),
+  'attention-map': (student, teacher) => lastAttentions(student, teacher, 'probabilities'),
+  'value-relation': (student, teacher) => lastAttentions(student, teacher, 'values'),
 };
 
 function unmapped(kind: string): EngineError {

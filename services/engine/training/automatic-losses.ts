@@ -1,6 +1,6 @@
 /** The loss that an output asks for, told by what makes it and by the labels. */
 import { isFloating, type Model, type Tensor, type Value } from '../ir/index.js';
-import type { LossTerm } from './objective.js';
+import type { LossTerm } from './loss-terms.js';
 
 export interface LossFacts {
   readonly model: Model;

@@ -3,7 +3,8 @@ import { elementCount, float32Tensor, float32Values, type Model, type Tensor } f
 import type { GradientRequest, SampleRun } from '../method.js';
 import { automaticLosses } from './automatic-losses.js';
 import { GradientSession } from './gradient-session.js';
-import { type LossTerm, type ObjectiveInputs, objectiveOf } from './objective.js';
+import type { LossTerm } from './loss-terms.js';
+import { type ObjectiveInputs, objectiveOf } from './objective.js';
 import { targetValues } from './targets.js';
 import { trainableModel } from './trainable-model.js';
 import { trainingGraph } from './training-graph.js';

@@ -1,46 +1,14 @@
 /** What a student is trained for: a weighted sum of losses against labels and against a teacher. */
 
 import { EngineError } from '../engine-errors.js';
-import { attributeOf, type GraphWriter, type Value } from '../ir/index.js';
+import type { GraphWriter, Value } from '../ir/index.js';
+import { hintLoss } from './hint-loss.js';
+import type { HintTerm, LabelTerm, LossTerm, TeacherTerm } from './loss-terms.js';
 import { binaryCrossEntropy, crossEntropy, decoupledDistillation, knowledgeDistillation } from './losses/class-losses.js';
-import { attentionTransfer, type Feature, relationalDistances, similarityPreserving } from './losses/feature-losses.js';
-import { huber, meanAbsoluteError, meanSquaredError, relativeSquaredError } from './losses/value-losses.js';
-import { randomStream } from './random-stream.js';
+import { frequencyError } from './losses/image-losses.js';
+import { relationDistillation } from './losses/score-relations.js';
+import { huber, meanAbsoluteError, meanSquaredError, pinball, relativeSquaredError } from './losses/value-losses.js';
 import type { Objective, ObjectiveScope, SizedValue } from './training-graph.js';
-
-/** One loss with its share. `output` is the index of a model output, default 0. */
-export type LossTerm =
-  | { readonly kind: 'cross-entropy' | 'binary-cross-entropy'; readonly weight?: number; readonly output?: number }
-  | { readonly kind: 'mse' | 'mae'; readonly weight?: number; readonly output?: number }
-  | { readonly kind: 'huber'; readonly weight?: number; readonly output?: number; readonly delta?: number }
-  | {
-      readonly kind: 'kd';
-      readonly weight?: number;
-      readonly output?: number;
-      readonly temperature?: number;
-      readonly standardize?: boolean;
-    }
-  | {
-      readonly kind: 'dkd';
-      readonly weight?: number;
-      readonly output?: number;
-      readonly temperature?: number;
-      readonly alpha?: number;
-      readonly beta?: number;
-    }
-  | { readonly kind: 'teacher-values'; readonly weight?: number; readonly output?: number }
-  | { readonly kind: 'teacher-huber'; readonly weight?: number; readonly output?: number; readonly delta?: number }
-  | { readonly kind: 'teacher-probabilities'; readonly weight?: number; readonly output?: number }
-  | HintTerm;
-
-/** A loss of values inside both networks. */
-export interface HintTerm {
-  readonly kind: 'attention' | 'similarity' | 'relation' | 'feature';
-  readonly weight?: number;
-  /** Names of values of the main graphs. */
-  readonly student: string;
-  readonly teacher: string;
-}
 
 /** Inputs of the training graph that a term reads, by what has to be fed. */
 export interface ObjectiveInputs {
@@ -58,7 +26,8 @@ export interface TeacherShapes {
 }
 
 const TEMPERATURE = 4;
-const REGRESSOR_SEED = 0;
+/** Losses of scores before a final Softmax or Sigmoid. */
+type ScoreKind = 'cross-entropy' | 'binary-cross-entropy' | 'kd' | 'dkd' | 'dist';
 
 /** The objective, and what it turned out to need: `inputs` is filled when the objective is written. */
 export function objectiveOf(terms: readonly LossTerm[], teacher?: TeacherShapes): { objective: Objective; inputs: ObjectiveInputs } {
@@ -110,12 +79,16 @@ class TermWriter {
         const target = this.targets(scores.dims, 'classes');
         return decoupledDistillation(write, scores, { teacher: this.teacherScores(term.output), target }, { temperature, alpha, beta });
       }
+      case 'dist': {
+        const { temperature = 1, inter = 1, intra = 1 } = term;
+        return relationDistillation(write, this.scores(term.output), this.teacherScores(term.output), { temperature, inter, intra });
+      }
       default:
         return this.valueLoss(term);
     }
   }
 
-  private valueLoss(term: Exclude<LossTerm, { kind: 'cross-entropy' | 'binary-cross-entropy' | 'kd' | 'dkd' }>): Value {
+  private valueLoss(term: Exclude<LabelTerm | TeacherTerm, { kind: ScoreKind }> | HintTerm): Value {
     const { write } = this;
     switch (term.kind) {
       case 'mse':
@@ -124,10 +97,18 @@ class TermWriter {
         return meanAbsoluteError(write, ...this.againstLabels(term.output));
       case 'huber':
         return huber(write, ...this.againstLabels(term.output), term.delta ?? 1);
+      case 'frequency':
+        return frequencyError(write, this.scope.output(term.output ?? 0), this.againstLabels(term.output)[1]);
+      case 'quantile':
+        return this.quantileLoss(term);
       case 'teacher-values':
         return relativeSquaredError(write, ...this.againstTeacher(term.output));
+      case 'teacher-mae':
+        return meanAbsoluteError(write, ...this.againstTeacher(term.output));
       case 'teacher-huber':
         return huber(write, ...this.againstTeacher(term.output), term.delta ?? 1);
+      case 'teacher-frequency':
+        return frequencyError(write, this.scope.output(term.output ?? 0), this.againstTeacher(term.output)[1]);
       case 'teacher-probabilities': {
         const { logits } = this.logits(term.output);
         return binaryCrossEntropy(write, logits, this.againstTeacher(term.output)[1]);
@@ -137,43 +118,27 @@ class TermWriter {
     }
   }
 
+  /** Labels have no axis of quantiles. */
+  private quantileLoss({ output = 0, quantiles }: Extract<LabelTerm, { kind: 'quantile' }>): Value {
+    const { value, dims } = this.scope.output(output);
+    if (quantiles.length === 1) return pinball(this.write, ...this.againstLabels(output), quantiles);
+    if (dims.at(-1) !== quantiles.length) {
+      throw new EngineError(
+        'recipe_invalid',
+        `'quantile' names ${quantiles.length} quantiles, and the last axis of output ${output} has ${dims.at(-1) ?? 1}: [${dims}].`,
+      );
+    }
+    const each = dims.slice(0, -1);
+    const labels = this.write.node('Reshape', [this.targets(each, 'values'), this.write.ints([...each, 1])]);
+    return pinball(this.write, value, labels, quantiles);
+  }
+
   private featureLoss(term: HintTerm): Value {
     const student = this.scope.value(term.student);
     if (!student) throw new EngineError('recipe_invalid', `The student computes no value "${term.student}".`, { value: term.student });
     const dims = this.teacher?.shapes.get(term.teacher);
     if (!dims) throw new EngineError('recipe_invalid', `The teacher computes no value "${term.teacher}".`, { value: term.teacher });
-    const teacher: Feature = { value: this.teacherValue(term.teacher), dims };
-    switch (term.kind) {
-      case 'attention':
-        return attentionTransfer(this.write, student, teacher);
-      case 'similarity':
-        return similarityPreserving(this.write, student, teacher);
-      case 'relation':
-        return relationalDistances(this.write, student, teacher);
-      case 'feature':
-        return relativeSquaredError(this.write, this.regressed(student, { name: term.student, to: dims }), teacher.value);
-    }
-  }
-
-  /** FitNets (Romero et al. 2015): where the two differ in width, a matrix between the widths is trained along and then forgotten. */
-  private regressed({ value, dims }: SizedValue, { name, to }: { name: string; to: readonly number[] }): Value {
-    if (dims.join() === to.join()) return value;
-    const different = dims.flatMap((size, axis) => (size === to[axis] ? [] : [axis]));
-    const [axis = 0, another] = different;
-    if (dims.length !== to.length || another !== undefined || axis === 0) {
-      throw new EngineError(
-        'recipe_invalid',
-        `"${name}" is [${dims}], the teacher's value [${to}]: 'feature' compares values that differ in one width at most; 'similarity' and 'relation' compare any.`,
-      );
-    }
-    const [from = 1, width = 1] = [dims[axis], to[axis]];
-    const random = randomStream(REGRESSOR_SEED, axis, from, width);
-    const values = Float32Array.from({ length: from * width }, () => (2 * random.uniform() - 1) / Math.sqrt(from));
-    const matrix = this.scope.parameter({ name: `regressor/${name}`, dims: [from, width], role: 'weight', values });
-    const order = [...dims.flatMap((_, at) => (at === axis ? [] : [at])), axis];
-    const rows = this.write.node('Transpose', [value], { perm: attributeOf.ints(order) });
-    const back = order.map((_, at) => order.indexOf(at));
-    return this.write.node('Transpose', [this.write.node('MatMul', [rows, matrix])], { perm: attributeOf.ints(back) });
+    return hintLoss(this.scope, term, { student, teacher: { value: this.teacherValue(term.teacher), dims } });
   }
 
   private againstLabels(output = 0): [Value, Value] {

@@ -51,6 +51,12 @@ describe('steps that learn', () => {
         { kind: 'huber', delta: 2, output: 1 },
         { kind: 'attention', student: '/layer1', teacher: '/layer1' },
         { kind: 'similarity' },
+        { kind: 'dist', temperature: 2, inter: 1, intra: 2 },
+        { kind: 'quantile', quantiles: [0.1, 0.5, 0.9] },
+        { kind: 'teacher-frequency', weight: 0.1 },
+        { kind: 'relation-angles' },
+        { kind: 'attention-map' },
+        { kind: 'value-relation', heads: 4 },
       ],
     };
     expect([...Value.Errors(methods.distill.schema, step)]).toEqual([]);
@@ -71,6 +77,9 @@ describe('steps that learn', () => {
     { losses: [] },
     { losses: [{ kind: 'kd', temperature: 0 }] },
     { losses: [{ kind: 'feature', student: '' }] },
+    { losses: [{ kind: 'quantile' }] },
+    { losses: [{ kind: 'quantile', quantiles: [0.5, 1] }] },
+    { losses: [{ kind: 'similarity', heads: 2 }] },
   ])('refuse $0', (fault) => {
     expect(Value.Check(methods['fine-tune'].schema, { method: 'fine-tune', ...fault })).toBe(false);
   });

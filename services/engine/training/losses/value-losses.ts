@@ -1,5 +1,5 @@
 /** Losses of values: regression, forecasting and images, against labels or against a teacher's outputs. */
-import { attributeOf, type GraphWriter, type Value } from '../../ir/index.js';
+import { attributeOf, float32Tensor, type GraphWriter, type Value } from '../../ir/index.js';
 
 const scalar = { keepdims: attributeOf.int(0) };
 
@@ -26,4 +26,15 @@ export function relativeSquaredError(write: GraphWriter, student: Value, teacher
   const missed = write.node('ReduceSum', [write.node('Mul', [difference, difference])], scalar);
   const present = write.node('ReduceSum', [write.node('Mul', [teacher, teacher])], scalar);
   return write.node('Div', [missed, write.node('Add', [present, write.float(1e-12)])]);
+}
+
+/**
+ * Pinball loss: mean of max(q e, (q - 1) e), e = label - forecast (Koenker and Bassett, Regression Quantiles, 1978), which the
+ * q-quantile makes least. Forecasts have the `quantiles` on their last axis; of one quantile they may have the sizes of the labels.
+ */
+export function pinball(write: GraphWriter, forecast: Value, labels: Value, quantiles: readonly number[]): Value {
+  const error = write.node('Sub', [labels, forecast]);
+  const level = write.constant(float32Tensor([quantiles.length], quantiles));
+  const each = write.node('Add', [write.node('Mul', [error, level]), write.node('Relu', [write.node('Neg', [error])])]);
+  return write.node('ReduceMean', [each], scalar);
 }

@@ -1,6 +1,6 @@
 /** Every loss against its formula in float64, and its gradient against central differences. */
 import { describe, expect, test } from 'vitest';
-import { float32Tensor, float32Values, GraphWriter, NameAuthority, type Tensor, type Value } from '../../../../services/engine/ir/index.js';
+import { float32Tensor, float32Values, type GraphWriter, type Tensor, type Value } from '../../../../services/engine/ir/index.js';
 import {
   binaryCrossEntropy,
   crossEntropy,
@@ -18,23 +18,24 @@ import {
   meanSquaredError,
   relativeSquaredError,
 } from '../../../../services/engine/training/losses/value-losses.js';
-import { checkGradients } from '../../../support/gradient-check.js';
-import { ModelBuilder, noise, outputsOf } from '../quantization/method-fixtures.js';
+import { noise, outputsOf } from '../quantization/method-fixtures.js';
+import {
+  average,
+  checkLoss,
+  flat,
+  huberOf,
+  kl,
+  lossModel,
+  type Matrix,
+  norm,
+  pairs,
+  rowsOf,
+  scaled,
+  softmax,
+  sum,
+} from './loss-fixtures.js';
 
 const [ROWS, CLASSES] = [4, 5];
-type Matrix = number[][];
-const rowsOf = (tensor: Tensor): Matrix => {
-  const width = tensor.dims.slice(1).reduce((product, size) => product * size, 1);
-  const values = [...float32Values(tensor)];
-  return Array.from({ length: tensor.dims[0] ?? 1 }, (_, row) => values.slice(row * width, (row + 1) * width));
-};
-const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
-const softmax = (row: readonly number[]): number[] => {
-  const exponentials = row.map((value) => Math.exp(value - Math.max(...row)));
-  return exponentials.map((value) => value / sum(exponentials));
-};
-const kl = (p: readonly number[], q: readonly number[]): number => sum(p.map((value, at) => value * Math.log(value / (q[at] ?? 0))));
-const scaled = (row: readonly number[], by: number): number[] => row.map((value) => value * by);
 const zScore = (row: readonly number[]): number[] => {
   const mean = sum(row) / row.length;
   const deviation = Math.sqrt(sum(row.map((value) => (value - mean) ** 2)) / row.length + 1e-7);
@@ -42,11 +43,6 @@ const zScore = (row: readonly number[]): number[] => {
 };
 const meanOver = (s: Matrix, t: Matrix, each: (s: number[], t: number[], row: number) => number): number =>
   sum(s.map((row, at) => each(row, t[at] ?? [], at))) / s.length;
-const flat = (matrix: Matrix): number[] => matrix.flat();
-const pairs = (s: Matrix, t: Matrix): [number, number][] => flat(s).map((value, at) => [value, flat(t)[at] ?? 0]);
-const average = (values: readonly number[]): number => sum(values) / values.length;
-const norm = (row: readonly number[]): number => Math.sqrt(sum(row.map((value) => value ** 2)) + 1e-8);
-
 const student = noise([ROWS, CLASSES], 1, 2);
 const teacher = noise([ROWS, CLASSES], 2, 3);
 const labels = [1, 4, 0, 1];
@@ -148,45 +144,29 @@ const cases: readonly Case[] = [
         const mean = average(flat(distances));
         return distances.map((row) => row.map((value) => value / mean));
       };
-      return average(pairs(psi(s), psi(t)).map(([a, b]) => (Math.abs(a - b) <= 1 ? (a - b) ** 2 / 2 : Math.abs(a - b) - 0.5)));
+      return average(pairs(psi(s), psi(t)).map(([a, b]) => huberOf(a - b)));
     },
   },
 ];
-
-function lossModel({ write }: Pick<Case, 'write'>, feeds: Readonly<Record<string, Tensor>>) {
-  const builder = new ModelBuilder({ opset: 18 });
-  const [s, t, q] = Object.entries(feeds).map(([name, tensor]) => builder.input(name, [...tensor.dims])) as [Value, Value, Value];
-  const writer = new GraphWriter(builder.model, new NameAuthority(builder.model));
-  return builder.output(write(writer, s, t, q), []).model;
-}
 
 describe('losses', () => {
   test.each(cases)('$name', async ({ write, formula, target = oneHot }) => {
     const feeds = { s: student, t: teacher, q: target };
     const model = lossModel(
-      {
-        write: (w, s, t, q) =>
-          w.node('Add', [
-            write(w, s, t, q),
-            w.node('Mul', [w.float(0), w.node('ReduceSum', [w.node('Add', [t, q])], { keepdims: { kind: 'int', value: 0n } })]),
-          ]),
-      },
+      (w, s, t, q) =>
+        w.node('Add', [
+          write(w, s, t, q),
+          w.node('Mul', [w.float(0), w.node('ReduceSum', [w.node('Add', [t, q])], { keepdims: { kind: 'int', value: 0n } })]),
+        ]),
       feeds,
     );
-    const [loss] = await outputsOf(model, feeds);
-    const expected = formula(rowsOf(student), rowsOf(teacher), rowsOf(target));
-    expect(loss?.[0]).toBeCloseTo(expected, 4);
-    const [checked] = await checkGradients({ model, feeds, wrt: ['s'], step: 4e-3, elements: 20 });
-    expect(checked?.largest).toBeGreaterThan(1e-3);
-    expect(checked?.error).toBeLessThan(4e-3);
+    await checkLoss(model, feeds, formula(rowsOf(student), rowsOf(teacher), rowsOf(target)));
   });
 
   test('attention transfer compares where the energy is, whatever the widths', async () => {
     const [a, b] = [noise([2, 3, 2, 2], 4), noise([2, 5, 2, 2], 5)];
-    const model = lossModel(
-      { write: (w, s, t) => attentionTransfer(w, { value: s, dims: a.dims }, { value: t, dims: b.dims }) },
-      { s: a, t: b },
-    );
+    const feeds = { s: a, t: b };
+    const model = lossModel((w, s, t) => attentionTransfer(w, { value: s, dims: a.dims }, { value: t, dims: b.dims }), feeds);
     const maps = (tensor: Tensor, channels: number): Matrix =>
       rowsOf(tensor).map((row) => {
         const energy = Array.from({ length: 4 }, (_, place) =>
@@ -194,17 +174,14 @@ describe('losses', () => {
         );
         return energy.map((value) => value / norm(energy));
       });
-    const [loss] = await outputsOf(model, { s: a, t: b });
-    expect(loss?.[0]).toBeCloseTo(average(pairs(maps(a, 3), maps(b, 5)).map(([x, y]) => (x - y) ** 2)), 5);
-    const [checked] = await checkGradients({ model, feeds: { s: a, t: b }, wrt: ['s'], step: 4e-3 });
-    expect(checked?.error).toBeLessThan(4e-3);
+    await checkLoss(model, feeds, average(pairs(maps(a, 3), maps(b, 5)).map(([x, y]) => (x - y) ** 2)));
   });
 
   test('the gradient of distillation is T (p_student - p_teacher) / N', async () => {
-    const model = lossModel(
-      { write: (w, s, t) => knowledgeDistillation(w, scores(s), t, { temperature: 3, standardize: false }) },
-      { s: student, t: teacher },
-    );
+    const model = lossModel((w, s, t) => knowledgeDistillation(w, scores(s), t, { temperature: 3, standardize: false }), {
+      s: student,
+      t: teacher,
+    });
     const h = 1e-2;
     const s = float32Values(student);
     const [p, q] = [rowsOf(student), rowsOf(teacher)].map((rows) => softmax(scaled(rows[0] ?? [], 1 / 3)));

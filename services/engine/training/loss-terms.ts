@@ -1,0 +1,53 @@
+/** The losses that a recipe can name. */
+
+interface OfOutput {
+  /** Share of the loss in the sum. Default 1. */
+  readonly weight?: number;
+  /** Index of a model output, default 0. */
+  readonly output?: number;
+}
+
+/** Against labels. */
+export type LabelTerm =
+  | (OfOutput & { readonly kind: 'cross-entropy' | 'binary-cross-entropy' })
+  | (OfOutput & { readonly kind: 'mse' | 'mae' | 'frequency' })
+  | (OfOutput & { readonly kind: 'huber'; readonly delta?: number })
+  | (OfOutput & {
+      readonly kind: 'quantile';
+      /** Levels of the last axis of the output; one: of the whole output. */
+      readonly quantiles: readonly number[];
+    });
+
+/** Against the outputs of a teacher. */
+export type TeacherTerm =
+  | (OfOutput & { readonly kind: 'kd'; readonly temperature?: number; readonly standardize?: boolean })
+  | (OfOutput & { readonly kind: 'dkd'; readonly temperature?: number; readonly alpha?: number; readonly beta?: number })
+  | (OfOutput & { readonly kind: 'dist'; readonly temperature?: number; readonly inter?: number; readonly intra?: number })
+  | (OfOutput & { readonly kind: 'teacher-huber'; readonly delta?: number })
+  | (OfOutput & { readonly kind: 'teacher-values' | 'teacher-mae' | 'teacher-frequency' | 'teacher-probabilities' });
+
+/** Of values inside both networks. */
+export interface HintTerm {
+  readonly kind: HintKind;
+  readonly weight?: number;
+  /** Names of values of the main graphs. */
+  readonly student: string;
+  readonly teacher: string;
+  /** Of 'value-relation': heads that the values are divided into. */
+  readonly heads?: number;
+}
+
+export const hintKinds = [
+  'attention',
+  'similarity',
+  'relation',
+  'relation-angles',
+  'feature',
+  'affinity',
+  'attention-map',
+  'value-relation',
+] as const;
+export type HintKind = (typeof hintKinds)[number];
+
+/** One loss with its share. */
+export type LossTerm = LabelTerm | TeacherTerm | HintTerm;
