@@ -45,7 +45,10 @@ async function collect(runs: AsyncIterable<EvaluationRun>): Promise<EvaluationRu
   return all;
 }
 
-async function answersAlike(session: ExecutionSession, batch: EvaluationRun, singles: readonly EvaluationRun[]): Promise<boolean> {
+type Feeds = { readonly feeds: ReadonlyMap<string, Tensor> };
+
+/** Whether the model answers for each of the samples `singles` in a batch as if it came alone. */
+export async function answersAlike(session: ExecutionSession, batch: Feeds, singles: readonly Feeds[]): Promise<boolean> {
   const alone: ReadonlyMap<string, Tensor>[] = [];
   for (const single of singles) alone.push(await session.run(single.feeds));
   let together: ReadonlyMap<string, Tensor>;

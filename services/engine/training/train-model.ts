@@ -11,6 +11,7 @@ import { cleanUp } from '../passes/index.js';
 import { createAugmentation } from './augmentation/augmentation.js';
 import { hintPairs, namedLosses } from './automatic-hints.js';
 import { automaticLosses } from './automatic-losses.js';
+import { batchedModels } from './batched-model.js';
 import { checkpointFile } from './checkpoint.js';
 import { insertNormalizations, unnormalizedConvolutions } from './fresh-normalization.js';
 import { initialize } from './initialization.js';
@@ -73,7 +74,7 @@ export async function trainModel(model: Model, task: TrainingTask, context: Meth
     });
     writeWeights(model, prepared.graph, result);
     if (inserted) await cleanUp(model, { ...context, progress: () => undefined });
-    return outcome(model, task, { graph: prepared.graph, result, losses: prepared.losses });
+    return outcome(model, task, { ...prepared, result });
   } finally {
     for (const close of closers.reverse()) await close();
   }
@@ -105,6 +106,7 @@ interface Prepared {
   readonly batches: TrainingBatches;
   readonly teacher?: Teacher;
   readonly losses: readonly LossTerm[];
+  readonly warnings: readonly string[];
 }
 
 async function prepare(
@@ -112,8 +114,8 @@ async function prepare(
   task: TrainingTask,
   { data, context }: { data: TrainingData; context: MethodContext },
 ): Promise<Prepared> {
-  const { options, teacher: teacherModel } = task;
-  const batchSize = data.fixedBatch ?? batchSizeOf(options);
+  const { options } = task;
+  const { batchSize, student, teacher: teacherModel, warnings } = await batchOf(model, task, { data, context });
   const first = await data.rows(Array.from({ length: batchSize }, (_, at) => at % data.sampleCount));
   const { feeds, labels } = first;
   const facts = {
@@ -126,7 +128,7 @@ async function prepare(
   const batchStatistics = options.batch_normalization !== 'fixed';
   const estimator = task.estimator ? { estimator: task.estimator } : {};
   const also = task.alsoTrained ? { alsoTrained: task.alsoTrained } : {};
-  const trainable = await trainableModel({ model, feeds, context, batchStatistics, ...also });
+  const trainable = await trainableModel({ model: student, feeds, context, batchStatistics, ...also });
   const teaching = teacherModel && shapes && { graph: teacherModel.graph, shapes: shapes.shapes };
   const terms = namedLosses(options.losses ?? automaticLosses(facts), { graph: model.graph, shapes: trainable.shapes }, teaching);
   const { objective, inputs } = objectiveOf(terms, shapes);
@@ -145,7 +147,34 @@ async function prepare(
     ...(augmentation ? { augmentation } : {}),
     ...(teacher ? { teacher } : {}),
   });
-  return { graph, batches, options: trainer, ...(teacher ? { teacher } : {}), losses: terms };
+  return { graph, batches, options: trainer, ...(teacher ? { teacher } : {}), losses: terms, warnings };
+}
+
+interface Batch {
+  readonly batchSize: number;
+  /** What takes such a batch; the models themselves where they do. */
+  readonly student: Model;
+  readonly teacher?: Model;
+  readonly warnings: readonly string[];
+}
+
+const ONE_PER_STEP =
+  'the graph takes one sample per run and does not answer alike for several, so each step learned from one; a model with a free batch axis learns more steadily.';
+
+/** A graph of one sample per run is trained in batches where it can be run in batches. */
+async function batchOf(
+  model: Model,
+  { by, options, teacher }: TrainingTask,
+  { data, context }: { data: TrainingData; context: MethodContext },
+): Promise<Batch> {
+  const asTheyAre = { student: model, ...(teacher ? { teacher } : {}), warnings: [] };
+  const wanted = batchSizeOf(options);
+  if (data.fixedBatch === null) return { batchSize: wanted, ...asTheyAre };
+  const models = teacher ? [model, teacher] : [model];
+  if (data.fixedBatch > 1 || wanted === 1) return { batchSize: data.fixedBatch, ...asTheyAre };
+  const [student, freeTeacher] = (await batchedModels(models, data, context.runtime)) ?? [];
+  if (!student) return { batchSize: 1, ...asTheyAre, warnings: [`${by}: ${ONE_PER_STEP}`] };
+  return { batchSize: Math.min(wanted, data.sampleCount), student, ...(freeTeacher ? { teacher: freeTeacher } : {}), warnings: [] };
 }
 
 function trainedBy({ trainable, frozen = [] }: TrainingOptions): (parameter: Parameter) => boolean {
@@ -177,9 +206,10 @@ interface Finished {
   readonly graph: TrainingGraph;
   readonly result: TrainingResult;
   readonly losses: readonly LossTerm[];
+  readonly warnings: readonly string[];
 }
 
-function outcome(model: Model, { by }: TrainingTask, { graph, result, losses }: Finished): MethodOutcome {
+function outcome(model: Model, { by }: TrainingTask, { graph, result, losses, warnings }: Finished): MethodOutcome {
   const moved = new Set(graph.gradients.keys());
   const nodes = [...graphsWithin(model.graph)].flatMap((each) =>
     each.nodes.flatMap((node): NodeChange[] => {
@@ -199,6 +229,7 @@ function outcome(model: Model, { by }: TrainingTask, { graph, result, losses }: 
   const hints = hintPairs(losses);
   return {
     nodes,
+    warnings,
     training: {
       ...{
         method: by,

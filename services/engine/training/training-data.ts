@@ -17,6 +17,8 @@ export interface TrainingData {
   readonly labelled: boolean;
   /** Samples that a run of the graph as it is must take, as the source says; null for any number. */
   readonly fixedBatch: number | null;
+  /** False when an input takes one whole value per run, so that samples stand alone. */
+  readonly joinable: boolean;
   /** Samples in the order of `indices`, which may repeat. Throws RangeError for an index that is no sample. */
   rows(indices: ArrayLike<number>): Promise<TrainingRows>;
   close(): Promise<void>;
@@ -121,6 +123,7 @@ function dataOver({ layout, records, source }: { layout: Layout; records: Sample
     sampleCount: source.sampleCount,
     labelled: columns.some(({ name }) => name === LABELS),
     fixedBatch: source.fixedBatch,
+    joinable: columns.every(({ joinable }) => joinable),
     async rows(indices) {
       const whole = columns.find(({ joinable }) => !joinable);
       if (whole && indices.length !== 1)
