@@ -38,9 +38,10 @@ const scorings: Readonly<Record<WeightCriterion, Scoring>> = { l1, l2, lamp, fpg
 export function weightScores(model: Model, group: PruningGroup, criterion: WeightCriterion): LayerScores {
   const store = new WeightStore(model);
   const columns = new Map<string, Float64Array[]>();
+  const isCounted = counted(group, criterion);
   for (const { members } of group.units) {
     const seen = new Map<string, Float64Array>();
-    for (const member of distinctSlices(members.filter((each) => counts(each, criterion)))) {
+    for (const member of distinctSlices(members.filter(isCounted))) {
       const constant = store.constant(member.constant);
       if (constant?.tensor.dataType !== 'float32') continue;
       const key = `${member.constant.name} ${member.axis}`;
@@ -61,11 +62,17 @@ function sliceKey({ constant, axis, indices, within }: Member): string {
   return [constant.name, axis, indices.join(), within ? `${within.axis} ${within.from} ${within.to}` : ''].join('; ');
 }
 
-/** 'bn-scale' (Liu et al. 2017, arXiv 1708.06519): |gamma| of the normalizations; the others: rows of producers and columns of consumers. */
-function counts({ role, node, constant }: Member, criterion: WeightCriterion): boolean {
-  if (criterion === 'bn-scale') return node.opType === 'BatchNormalization' && node.inputs[1] === constant;
-  return role !== 'parameter';
+/**
+ * 'bn-scale' (Liu et al. 2017, arXiv 1708.06519): |gamma| of the normalizations; where those were folded, the rows of the producers, which
+ * they scaled. The others: rows of producers and columns of consumers.
+ */
+function counted({ units }: PruningGroup, criterion: WeightCriterion): (member: Member) => boolean {
+  if (criterion !== 'bn-scale') return ({ role }) => role !== 'parameter';
+  const hasScales = units.some(({ members }) => members.some(isScale));
+  return hasScales ? isScale : ({ role }) => role === 'producer';
 }
+
+const isScale = ({ node, constant }: Member): boolean => node.opType === 'BatchNormalization' && node.inputs[1] === constant;
 
 function sum(values: Float64Array, term: (value: number, at: number) => number): number {
   let total = 0;

@@ -9,7 +9,7 @@ import { weightScores } from '../../../../../services/engine/pruning/importance/
 import { analyzeStructure } from '../../../../../services/engine/pruning/structure/analyze-structure.js';
 import type { PruningGroup } from '../../../../../services/engine/pruning/structure/pruning-structure.js';
 import { buildModel } from '../../../../support/build-model.js';
-import { contextFor } from '../../quantization/method-fixtures.js';
+import { contextFor, ModelBuilder } from '../../quantization/method-fixtures.js';
 
 // x [1, 2] -> first [2, 3] -> Relu -> second [3, 1]: three hidden units, rows (3, 4), (0, 1), (3, 4) and columns 2, 1, 0.
 const first = [3, 0, 3, 4, 1, 4];
@@ -63,13 +63,24 @@ describe('scores of weights', () => {
     expect(found[0]?.[0]).toBeCloseTo(distance, 6);
   });
 
-  test('without normalizations bn-scale says nothing, and the group is unranked with a reason', async () => {
+  test('bn-scale looks at the filters where normalizations were folded into them, and at the scales where they were not', () => {
     const model = network();
-    const group = hidden(model);
-    const { orders, unranked } = await removalOrders(
-      { model, groups: [group], options: { criterion: 'bn-scale' } },
-      contextFor('measured'),
-    );
+    expect(lists(weightScores(model, hidden(model), 'bn-scale'))).toEqual([[7, 1, 7]]);
+    const builder = new ModelBuilder();
+    const vector = (name: string, values: readonly number[]) => builder.constant(name, float32Tensor([values.length], values));
+    const scales = [vector('scale', [3, -4]), vector('shift', [5, 6]), vector('mean', [0, 0]), vector('variance', [1, 1])];
+    const conv = builder.node('Conv', [builder.input('x', [1, 1, 1, 1]), builder.constant('w', float32Tensor([2, 1, 1, 1], [9, 9]))]);
+    const normal = builder.node('BatchNormalization', [conv, ...scales]);
+    builder.output(builder.node('Conv', [normal, builder.constant('v', float32Tensor([1, 2, 1, 1], [1, 1]))]), [1, 1, 1, 1]);
+    const [group] = analyzeStructure(builder.model, new Map([['x', [1, 1, 1, 1]]])).groups;
+    expect(lists(weightScores(builder.model, group as PruningGroup, 'bn-scale'))).toEqual([[3, 4]]);
+  });
+
+  test('a group in which the criterion finds nothing is unranked, with a reason', async () => {
+    const model = network();
+    const group = { ...hidden(model), units: hidden(model).units.map((unit) => ({ ...unit, members: [] })) };
+    const options = { criterion: 'bn-scale' } as const;
+    const { orders, unranked } = await removalOrders({ model, groups: [group], options }, contextFor('measured'));
     expect(orders).toEqual([]);
     expect(unranked.map(({ reason }) => reason)).toEqual([expect.stringContaining('bn-scale')]);
   });
