@@ -12,9 +12,12 @@ export function learningCurves({ training }: CompressionReport): string[] {
   return training.flatMap((each) => [headline(each), indented(curveTable(pointsOf(each.curve)))]);
 }
 
-function headline({ method, losses, steps, seconds, steps_per_second, parameters, resumed_at }: Training): string {
+function headline({ method, losses, steps, seconds, steps_per_second, parameters, resumed_at, regularizer }: Training): string {
   const again = resumed_at > 0 ? `, resumed at step ${formatCount(resumed_at)}` : '';
-  return `${method}: ${losses.join(' + ')}, ${formatCount(parameters)} parameters, ${formatCount(steps)} steps in ${significant(seconds)} s (${significant(steps_per_second)} steps/s)${again}`;
+  const pulled = regularizer
+    ? `; ${regularizer.kind} ${regularizer.strength}: ${formatCount(regularizer.near_zero)} of ${formatCount(regularizer.units)} channels near zero`
+    : '';
+  return `${method}: ${losses.join(' + ')}, ${formatCount(parameters)} parameters, ${formatCount(steps)} steps in ${significant(seconds)} s (${significant(steps_per_second)} steps/s)${again}${pulled}`;
 }
 
 /** Evenly over the run; the last one is always among them. */

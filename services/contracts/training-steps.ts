@@ -226,20 +226,35 @@ const options = {
   batch_normalization: Type.Optional(
     Type.Enum(['batch', 'fixed', 'insert'], {
       description:
-        "'batch' (default) normalizes by the batch and moves the running statistics; 'fixed' keeps them; 'insert' also puts fresh ones behind convolutions that have none, and folds them away again.",
+        "'batch' (default) normalizes by the batch and moves the running statistics; 'fixed' keeps them; 'insert' also puts fresh ones behind convolutions that have none, and folds them away again. 'slimming' means 'insert'.",
     }),
   ),
   task: Type.Optional(Type.Enum(['classification', 'regression'], { description: 'What outputs mean, where labels do not tell.' })),
 };
 
+const regularizer = Type.Optional(
+  Type.Object(
+    {
+      kind: Type.Enum(['slimming', 'group-lasso', 'group-growing'], {
+        description:
+          "'slimming': the scales of BatchNormalizations whose channels can be pruned, with fresh ones where a model has folded its own; 'group-lasso': channels, features and heads with all their weights, as structured-pruning would take them out; 'group-growing': the same, the small ones most, and more and more.",
+      }),
+      strength: above0(
+        "What the penalty is multiplied with in the loss, for 'group-growing' at the end. Default 0.0001, for 'group-growing' 0.01.",
+      ),
+    },
+    { ...strict, description: 'What is pulled to zero beside the losses, for a structured-pruning behind this step. Default: nothing.' },
+  ),
+);
+
 export const losses = Type.Optional(Type.Array(Type.Union([...labelLosses, ...teacherLosses]), lossCount));
 
 export const trainStep = Type.Object(
-  { method: Type.Literal('train'), ...options, losses: Type.Optional(Type.Array(Type.Union([...labelLosses]), lossCount)) },
+  { method: Type.Literal('train'), ...options, regularizer, losses: Type.Optional(Type.Array(Type.Union([...labelLosses]), lossCount)) },
   strict,
 );
 
-export const fineTuneStep = Type.Object({ method: Type.Literal('fine-tune'), ...options, losses }, strict);
+export const fineTuneStep = Type.Object({ method: Type.Literal('fine-tune'), ...options, regularizer, losses }, strict);
 
 export const distillStep = Type.Object(
   {
@@ -251,6 +266,7 @@ export const distillStep = Type.Object(
       }),
     ),
     ...options,
+    regularizer,
     losses,
   },
   strict,

@@ -141,12 +141,23 @@ export interface LearningCurvePoint {
   readonly learning_rate: number;
 }
 
+/** Channels that a penalty pulled to zero. */
+export interface RegularizerSummary {
+  readonly kind: string;
+  readonly strength: number;
+  readonly units: number;
+  /** Those below a hundredth of the largest of their layer or group. */
+  readonly near_zero: number;
+}
+
 /** How a method learned. The report's `training[]`. */
 export interface TrainingSummary {
   readonly method: string;
   readonly losses: readonly string[];
   /** Values inside student and teacher that were compared, by name; absent when there were none. */
   readonly hints?: readonly { readonly student: string; readonly teacher: string }[];
+  /** What was pulled to zero beside the losses; absent when nothing was. */
+  readonly regularizer?: RegularizerSummary;
   readonly steps: number;
   /** Step that a checkpoint of an earlier attempt stood at; 0 for a run in one piece. */
   readonly resumed_at: number;
@@ -212,6 +223,33 @@ export interface GradientRequest {
 /** dL/dw by constant, one map per batch, elements in the order of the constant. The loss is the source's own business. */
 export type GradientSource = (request: GradientRequest) => AsyncIterable<ReadonlyMap<string, Float32Array>>;
 
+/** Elements of a constant whose index along `axis` is one of `indices`. */
+export interface ConstantSlices {
+  /** Name of the initializer. */
+  readonly constant: string;
+  readonly axis: number;
+  readonly indices: readonly number[];
+  /** Only the elements whose index along this other axis is in [from, to). */
+  readonly within?: { readonly axis: number; readonly from: number; readonly to: number };
+}
+
+/** Channels, features or heads of one stream, each with everything that goes when it goes. */
+export interface RemovableGroup {
+  readonly id: string;
+  readonly units: readonly (readonly ConstantSlices[])[];
+}
+
+export interface StructureRequest {
+  /** Its parameters are initializers. */
+  readonly model: Model;
+  /** Sizes of its values by name. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  readonly states: readonly CarriedState[];
+}
+
+/** What could be taken out of a model without changing what the rest computes. */
+export type StructureSource = (request: StructureRequest) => readonly RemovableGroup[];
+
 export interface ResultCache {
   /** undefined when nothing is kept under this key. */
   get(key: string): Promise<string | undefined>;
@@ -240,6 +278,8 @@ export interface MethodContext {
   readonly isa?: InstructionSet;
   /** For criteria that ask what the loss says. */
   readonly gradients?: GradientSource;
+  /** For penalties on whole channels. */
+  readonly removableGroups?: StructureSource;
   /** The model of the job as it came in: the teacher of what is made of it. */
   readonly source?: Model;
   /** A teacher that the job brings. */

@@ -8,6 +8,7 @@ import type { Model, Tensor } from '../ir/index.js';
 import { verifyModel } from '../ir/verify-graph.js';
 import type { MethodContext, MethodOutcome, ResultCache } from '../method.js';
 import { decodeModelFile, encodeModelFile } from '../onnx/index.js';
+import { removableGroups } from '../pruning/index.js';
 import { describeCpu } from '../runtime/cpu.js';
 import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
@@ -220,6 +221,7 @@ async function applySteps(
     sample: samples.first,
     source,
     gradients: lossGradients,
+    removableGroups,
     ...(request.teacherPath === undefined ? {} : { teacher: decodeModelFile(request.teacherPath) }),
     ...(request.checkpoints === undefined ? {} : { checkpoints: request.checkpoints }),
     ...(request.checkpointEveryMs === undefined ? {} : { checkpointEveryMs: request.checkpointEveryMs }),

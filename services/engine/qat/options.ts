@@ -3,7 +3,8 @@ import type { RoundingAlgorithm } from '../quantization/weight-storage/index.js'
 import type { TrainingOptions } from '../training/index.js';
 import type { ActivationSteps } from './learned-steps.js';
 
-export interface QatOptions extends TrainingOptions {
+/** What is rounded already is not pruned any more: no regularizer. */
+export interface QatOptions extends Omit<TrainingOptions, 'regularizer'> {
   /** Bits of the weights of convolutions and of products with a constant matrix. Default 4. */
   readonly weight_bits?: 2 | 3 | 4 | 8;
   /** Bits of the inputs of those layers; 32 leaves them in float. Default 8. */

@@ -16,7 +16,12 @@ export interface ObjectiveInputs {
   targets?: { readonly name: string; readonly dims: readonly number[]; readonly form: 'classes' | 'values' };
   /** Name of the input by name of the teacher's value. */
   readonly teacher: Map<string, string>;
+  /** Name of the input for the share of the run that is done. */
+  share?: string;
 }
+
+/** What the loss counts beside its terms. */
+export type Penalty = (scope: ObjectiveScope, inputs: ObjectiveInputs) => Value;
 
 export interface TeacherShapes {
   /** Names of the teacher's outputs, in order. */
@@ -30,13 +35,17 @@ const TEMPERATURE = 4;
 type ScoreKind = 'cross-entropy' | 'binary-cross-entropy' | 'kd' | 'dkd' | 'dist';
 
 /** The objective, and what it turned out to need: `inputs` is filled when the objective is written. */
-export function objectiveOf(terms: readonly LossTerm[], teacher?: TeacherShapes): { objective: Objective; inputs: ObjectiveInputs } {
+export function objectiveOf(
+  terms: readonly LossTerm[],
+  { teacher, penalty }: { readonly teacher?: TeacherShapes | undefined; readonly penalty?: Penalty | undefined } = {},
+): { objective: Objective; inputs: ObjectiveInputs } {
   const inputs: ObjectiveInputs = { teacher: new Map() };
   const objective: Objective = (scope) => {
     const writer = new TermWriter(scope, inputs, teacher);
     const losses = terms.map((term) => scaled(scope.write, writer.loss(term), term.weight ?? 1));
     const [only] = losses;
     if (!only) throw new EngineError('recipe_invalid', 'The recipe names no loss.');
+    if (penalty) losses.push(penalty(scope, inputs));
     return losses.length === 1 ? only : scope.write.node('Sum', losses);
   };
   return { objective, inputs };

@@ -3,6 +3,7 @@ import type { AugmentationOptions } from './augmentation/augmentation.js';
 import type { OpenLossTerm } from './automatic-hints.js';
 import type { Schedule } from './learning-rate.js';
 import type { OptimizerOptions } from './optimizer.js';
+import type { RegularizerChoice } from './regularization/regularizer.js';
 import type { TrainerOptions } from './trainer.js';
 
 export type OptimizerChoice =
@@ -44,13 +45,15 @@ export interface TrainingOptions {
   readonly frozen?: readonly string[];
   /**
    * 'batch' (default) normalizes by the batch and moves the running statistics; 'fixed' keeps them; 'insert' also puts fresh ones
-   * behind convolutions that have none, and folds them away again.
+   * behind convolutions that have none, and folds them away again: the default where the regularizer needs them.
    */
   readonly batch_normalization?: 'batch' | 'fixed' | 'insert';
   /** What the outputs mean, where labels do not tell. */
   readonly task?: 'classification' | 'regression';
   /** Default: by the kind of each output. */
   readonly losses?: readonly OpenLossTerm[];
+  /** Default: none. */
+  readonly regularizer?: RegularizerChoice;
 }
 
 /** Defaults by method: from scratch, or from weights that are good already. */
@@ -63,6 +66,11 @@ const BATCH_SIZE = 64;
 const WARM_UP_STEPS = 0;
 
 export const batchSizeOf = (options: TrainingOptions): number => options.batch_size ?? BATCH_SIZE;
+
+/** 'slimming' is of normalizations: a model whose own were folded gets fresh ones. */
+export function normalizationOf({ batch_normalization, regularizer }: TrainingOptions): 'batch' | 'fixed' | 'insert' {
+  return batch_normalization ?? (regularizer?.kind === 'slimming' ? 'insert' : 'batch');
+}
 
 export function trainerOptions(options: TrainingOptions, defaults: TrainingDefaults): TrainerOptions {
   return {

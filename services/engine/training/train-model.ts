@@ -17,7 +17,8 @@ import { insertNormalizations, unnormalizedConvolutions } from './fresh-normaliz
 import { initialize } from './initialization.js';
 import type { LossTerm } from './loss-terms.js';
 import { objectiveOf } from './objective.js';
-import { batchSizeOf, type TrainingDefaults, type TrainingOptions, trainerOptions } from './options.js';
+import { batchSizeOf, normalizationOf, type TrainingDefaults, type TrainingOptions, trainerOptions } from './options.js';
+import { Regularizer } from './regularization/regularizer.js';
 import { Teacher, teacherShapes } from './teacher.js';
 import { type Parameter, trainableModel } from './trainable-model.js';
 import { type TrainerOptions, type TrainingResult, train } from './trainer.js';
@@ -53,7 +54,7 @@ export async function trainModel(model: Model, task: TrainingTask, context: Meth
   const data = await openTrainingData(source, { scratch, signal });
   const closers: (() => Promise<void>)[] = [() => data.close()];
   try {
-    const inserted = task.options.batch_normalization === 'insert' && (await normalizeAfresh(model, task, { data, context }));
+    const inserted = normalizationOf(task.options) === 'insert' && (await normalizeAfresh(model, task, { data, context }));
     const prepared = await prepare(model, task, { data, context });
     const session = await TrainingSession.open(context.runtime, prepared.graph);
     closers.push(() => session.close());
@@ -107,6 +108,7 @@ interface Prepared {
   readonly teacher?: Teacher;
   readonly losses: readonly LossTerm[];
   readonly warnings: readonly string[];
+  readonly regularizer: Regularizer | undefined;
 }
 
 async function prepare(
@@ -125,16 +127,18 @@ async function prepare(
     ...(options.task ? { task: options.task } : {}),
   };
   const shapes = teacherModel && (await teacherShapes(context.runtime, teacherModel, feeds));
-  const batchStatistics = options.batch_normalization !== 'fixed';
+  const batchStatistics = normalizationOf(options) !== 'fixed';
   const estimator = task.estimator ? { estimator: task.estimator } : {};
   const also = task.alsoTrained ? { alsoTrained: task.alsoTrained } : {};
   const trainable = await trainableModel({ model: student, feeds, context, batchStatistics, ...also });
   const teaching = teacherModel && shapes && { graph: teacherModel.graph, shapes: shapes.shapes };
   const terms = namedLosses(options.losses ?? automaticLosses(facts), { graph: model.graph, shapes: trainable.shapes }, teaching);
-  const { objective, inputs } = objectiveOf(terms, shapes);
+  const isTrained = trainedBy(options);
+  const regularizer = options.regularizer && Regularizer.of(options.regularizer, { trainable, isTrained, context });
+  const { objective, inputs } = objectiveOf(terms, { teacher: shapes, penalty: regularizer?.penalty });
   const trainer = trainerOptions(options, task.defaults);
   const graph = await trainingGraph({
-    ...{ trainable, feeds, objective, isTrained: trainedBy(options), updates: trainer },
+    ...{ trainable, feeds, objective, isTrained, updates: trainer },
     ...estimator,
     runtime: context.runtime,
   });
@@ -143,11 +147,11 @@ async function prepare(
   const teacher =
     teacherModel && inputs.teacher.size > 0 ? await Teacher.open(context.runtime, teacherModel, [...inputs.teacher.keys()]) : undefined;
   const batches = new TrainingBatches({
-    ...{ data, batchSize, seed, inputs },
+    ...{ data, batchSize, seed, inputs, epochs: trainer.epochs },
     ...(augmentation ? { augmentation } : {}),
     ...(teacher ? { teacher } : {}),
   });
-  return { graph, batches, options: trainer, ...(teacher ? { teacher } : {}), losses: terms, warnings };
+  return { graph, batches, options: trainer, ...(teacher ? { teacher } : {}), losses: terms, warnings, regularizer };
 }
 
 interface Batch {
@@ -202,14 +206,11 @@ function writeWeights(model: Model, graph: TrainingGraph, { weights }: TrainingR
   }
 }
 
-interface Finished {
-  readonly graph: TrainingGraph;
+interface Finished extends Pick<Prepared, 'graph' | 'losses' | 'warnings' | 'regularizer'> {
   readonly result: TrainingResult;
-  readonly losses: readonly LossTerm[];
-  readonly warnings: readonly string[];
 }
 
-function outcome(model: Model, { by }: TrainingTask, { graph, result, losses, warnings }: Finished): MethodOutcome {
+function outcome(model: Model, { by }: TrainingTask, { graph, result, losses, warnings, regularizer }: Finished): MethodOutcome {
   const moved = new Set(graph.gradients.keys());
   const nodes = [...graphsWithin(model.graph)].flatMap((each) =>
     each.nodes.flatMap((node): NodeChange[] => {
@@ -235,6 +236,7 @@ function outcome(model: Model, { by }: TrainingTask, { graph, result, losses, wa
         method: by,
         losses: [...new Set(losses.map(({ kind }) => kind))],
         ...(hints.length > 0 ? { hints } : {}),
+        ...(regularizer ? { regularizer: regularizer.summary(result.weights) } : {}),
         steps: result.steps,
         seconds: result.seconds,
         curve: result.curve,

@@ -15,6 +15,8 @@ export interface BatchOptions {
   readonly inputs: ObjectiveInputs;
   readonly augmentation?: Augmentation;
   readonly teacher?: Teacher;
+  /** Of the whole run. */
+  readonly epochs: number;
 }
 
 export interface TrainingBatch {
@@ -53,6 +55,7 @@ export class TrainingBatches {
       const batch = this.options.augmentation ? { feeds } : { feeds, samples };
       for (const [name, answer] of await teacher.answers(batch)) all.set(inputs.teacher.get(name) ?? name, answer);
     }
+    if (inputs.share) all.set(inputs.share, float32Tensor([], [(step + 1) / (this.options.epochs * this.perEpoch)]));
     if (inputs.targets && targets) all.set(inputs.targets.name, float32Tensor(inputs.targets.dims, targets));
     return { feeds: all, ...(targets ? { targets } : {}) };
   }

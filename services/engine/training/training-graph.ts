@@ -22,6 +22,8 @@ export interface ObjectiveScope {
   readonly outputCount: number;
   /** A value of the main graph by name; undefined when the graph makes none of that name. */
   value(name: string): SizedValue | undefined;
+  /** A parameter of the model. */
+  parameterValue(name: string): Value;
   /** A new input that every step feeds: targets, outputs of a teacher. */
   input(name: string, dims: readonly number[]): Value;
   /** A new parameter that exists only while training: a regressor between widths. */
@@ -154,6 +156,12 @@ class Scope implements ObjectiveScope {
   value(name: string): SizedValue | undefined {
     const value = this.values.get(name);
     return value && { value, dims: this.dims(value) };
+  }
+
+  parameterValue(name: string): Value {
+    const value = this.trainable.model.graph.inputs.find((input) => input.name === name);
+    if (!value) throw new RangeError(`the model has no parameter "${name}"`);
+    return value;
   }
 
   input(name: string, dims: readonly number[]): Value {

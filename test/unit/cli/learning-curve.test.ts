@@ -37,4 +37,9 @@ describe('learningCurves', () => {
     expect(linesOf(training({ resumed_at: 700 }))[0]).toContain('resumed at step 700');
     expect(linesOf()).toEqual([]);
   });
+
+  it('counts the channels that a regularizer brought near zero', () => {
+    const regularizer = { kind: 'slimming', strength: 0.001, units: 112, near_zero: 40 };
+    expect(linesOf(training({ regularizer }))[0]).toContain('; slimming 0.001: 40 of 112 channels near zero');
+  });
 });

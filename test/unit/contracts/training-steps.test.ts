@@ -44,6 +44,7 @@ describe('steps that learn', () => {
       frozen: ['conv1.*'],
       batch_normalization: 'fixed',
       task: 'classification',
+      regularizer: { kind: 'slimming', strength: 0.001 },
       losses: [
         { kind: 'cross-entropy', weight: 0.5 },
         { kind: 'kd', temperature: 4, standardize: true },
@@ -74,6 +75,8 @@ describe('steps that learn', () => {
     { optimizer: { name: 'sgd', momentum: 1 } },
     { schedule: { name: 'step', at: [] } },
     { augmentation: [{ name: 'mixup', alpha: 3 }] },
+    { regularizer: {} },
+    { regularizer: { kind: 'group-lasso', strength: 0 } },
     { losses: [] },
     { losses: [{ kind: 'kd', temperature: 0 }] },
     { losses: [{ kind: 'feature', student: '' }] },

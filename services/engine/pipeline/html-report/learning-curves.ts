@@ -17,10 +17,13 @@ export function learningCurves({ training }: CompressionReport): Markup | null {
 }
 
 function methodCurves(summary: TrainingSummary, index: number): Markup {
-  const { method, losses, steps, parameters, seconds, steps_per_second, resumed_at } = summary;
+  const { method, losses, steps, parameters, seconds, steps_per_second, resumed_at, regularizer } = summary;
   const path = `training[${index}]`;
   const again = resumed_at > 0 ? html`, resumed at step ${figure(`${path}.resumed_at`, resumed_at, asCount)}` : null;
-  return html`<p><b>${shortName(method, 60)}</b> by ${shortName(losses.join(' + '), 200)}: ${figure(`${path}.parameters`, parameters, asCount)} parameters in ${figure(`${path}.steps`, steps, asCount)} steps, ${figure(`${path}.seconds`, seconds, asSeconds)} (${figure(`${path}.steps_per_second`, steps_per_second, asNumber)} steps per second)${again}.</p>
+  const pulled = regularizer
+    ? html`; ${regularizer.kind}: ${figure(`${path}.regularizer.near_zero`, regularizer.near_zero, asCount)} of ${figure(`${path}.regularizer.units`, regularizer.units, asCount)} channels near zero`
+    : null;
+  return html`<p><b>${shortName(method, 60)}</b> by ${shortName(losses.join(' + '), 200)}: ${figure(`${path}.parameters`, parameters, asCount)} parameters in ${figure(`${path}.steps`, steps, asCount)} steps, ${figure(`${path}.seconds`, seconds, asSeconds)} (${figure(`${path}.steps_per_second`, steps_per_second, asNumber)} steps per second)${again}${pulled}.</p>
 <div class="columns">${lineChart(summary, { path, field: 'loss', format: asNumber })}${lineChart(summary, { path, field: 'accuracy', format: asShare })}</div>`;
 }
 

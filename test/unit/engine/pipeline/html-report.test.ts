@@ -135,12 +135,19 @@ test('a learning curve goes from left to right, down with the loss and up with t
   expect(page).toContain('resumed at step');
 });
 
+test('a regularizer tells how many channels came near zero', () => {
+  const regularizer = { kind: 'slimming', strength: 0.001, units: 112, near_zero: 40 };
+  const page = parse(renderHtmlReport(sampleReport({ training: [sampleTraining({ regularizer })] })));
+  expect(page.map(({ text }) => text).join()).toContain('slimming: 40 of 112 channels near zero');
+});
+
 test('a loss that falls by powers of ten is drawn by its logarithm; without classes there is no accuracy', () => {
   const curve = [100, 10, 1].map((loss, at) => ({ epoch: at + 1, step: at + 1, loss, learning_rate: 0.1 }));
   const page = renderHtmlReport(sampleReport({ training: [sampleTraining({ curve, resumed_at: 0 })] }));
   const lines = pointsOf(parse(page));
   expect(lines.map((line) => line.map(([, y]) => y))).toEqual([[2, 50, 98]]);
   expect(page).toContain('(logarithmic)');
+  expect(page).not.toContain('near zero');
   expect(page).not.toContain('resumed at step');
 });
 
