@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { StorageConfig } from '#platform/config';
 import { type BlobStore, openBlobStore } from '#platform/storage';
+import { patient } from '../support/patient.js';
 import { S3Server } from '../support/s3-server.js';
 
 const sha256Of = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
@@ -108,7 +109,7 @@ for (const kind of ['filesystem', 's3'] as const) {
       const source = new PassThrough();
       const putting = store.put(tenant, source, anySize);
       source.write(randomBytes(300_000));
-      await vi.waitFor(async () => expect(await readdir(stagingRoot)).toHaveLength(1));
+      await vi.waitFor(async () => expect(await readdir(stagingRoot)).toHaveLength(1), patient);
       source.destroy();
       await expect(putting).rejects.toMatchObject({ code: 'upload_incomplete' });
       expect(await contents()).toEqual([]);

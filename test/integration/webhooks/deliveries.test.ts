@@ -5,6 +5,7 @@ import { createRegistry } from '#platform/observability';
 import { createJobQueue } from '#platform/queue';
 import { startWebhookSender, type WebhookSender } from '../../../services/webhooks/deps.js';
 import { JobWorld, newWebhookSecret } from '../../support/job-world.js';
+import { patient } from '../../support/patient.js';
 import { RecordingReceiver } from '../../support/recording-receiver.js';
 
 describe('webhook deliveries', () => {
@@ -65,7 +66,7 @@ describe('webhook deliveries', () => {
         retry: before.retry + 1,
         succeeded: before.succeeded + 1,
       });
-    });
+    }, patient);
   });
 
   it('while a secret is rotated, receivers with the old and with the new one both verify', async () => {
@@ -96,7 +97,7 @@ describe('webhook deliveries', () => {
     const data = { job_id: jobId, job_url: `/v1/jobs/${jobId}` };
     const { tenant: tenantId } = world;
     const eventId = await world.database.transaction((tx) => recordWebhookEvent(tx, { tenantId, type: 'model.created', jobId, data }));
-    await vi.waitFor(() => expect(receiver.requests(path)).toHaveLength(1), { timeout: 5_000 });
+    await vi.waitFor(() => expect(receiver.requests(path)).toHaveLength(1), patient);
     const [request] = receiver.requests(path);
     expect(request?.headers['content-type']).toBe('application/cloudevents+json; charset=utf-8');
     expect(receiver.verify(request, secret)).toEqual({
@@ -122,8 +123,8 @@ describe('webhook deliveries', () => {
     for (const type of ['job.started', 'job.failed'] as const) {
       await world.database.transaction((tx) => recordWebhookEvent(tx, { tenantId, type, jobId: newId('job'), data: {}, jobWebhookUrl }));
     }
-    await vi.waitFor(() => expect(receiver.requests('/own')).toHaveLength(1), { timeout: 5_000 });
-    await vi.waitFor(() => expect(receiver.requests(wanting.path)).toHaveLength(1), { timeout: 5_000 });
+    await vi.waitFor(() => expect(receiver.requests('/own')).toHaveLength(1), patient);
+    await vi.waitFor(() => expect(receiver.requests(wanting.path)).toHaveLength(1), patient);
     expect(await world.database.db.webhookDelivery.count({ where: { endpointId: { in: [other.id, off.id] } } })).toBe(0);
     const { webhookSecret } = await world.database.db.tenant.findUniqueOrThrow({ where: { id: tenantId } });
     expect(receiver.verify(receiver.requests('/own')[0], webhookSecret)).toMatchObject({ type: 'job.failed' });
@@ -216,7 +217,7 @@ describe('webhook deliveries', () => {
     await ended(deliveryId, 'failed');
     expect(await attemptsOf(deliveryId)).toHaveLength(1);
     expect(await endpoint(id)).toMatchObject({ enabled: false, disabledReason: expect.stringContaining('410') });
-    await vi.waitFor(() => expect(receiver.requests(watcher.path)).toHaveLength(1), { timeout: 5_000 });
+    await vi.waitFor(() => expect(receiver.requests(watcher.path)).toHaveLength(1), patient);
     expect(receiver.verify(receiver.requests(watcher.path)[0], watcher.secret)).toMatchObject({ data: { endpoint_id: id } });
     expect(receiver.requests(path)).toHaveLength(1);
   });

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { startWorker, type Worker } from '../../../services/worker/deps.js';
 import { FaultProxy } from '../../support/fault-proxy.js';
 import { JobWorld } from '../../support/job-world.js';
+import { patient } from '../../support/patient.js';
 
 const entry = fileURLToPath(new URL('../../support/programs/engine-stand-in.mjs', import.meta.url));
 
@@ -31,7 +32,7 @@ describe('a database that goes away while a job runs', () => {
     await vi.waitFor(async () => expect(await world.state(first.id)).toBe('running'), { timeout: 10_000, interval: 10 });
     await proxy.cut();
     // The engine is done by now, and nothing could be written: the row still says that it runs.
-    await vi.waitFor(async () => expect((await world.job(first.id)).leaseUntil?.getTime()).toBeLessThan(Date.now()), { timeout: 5_000 });
+    await vi.waitFor(async () => expect((await world.job(first.id)).leaseUntil?.getTime()).toBeLessThan(Date.now()), patient);
     expect(await world.state(first.id)).toBe('running');
     await proxy.heal();
     const second = await world.createJob();

@@ -7,6 +7,7 @@ import { createRegistry } from '#platform/observability';
 import { createJobQueue } from '#platform/queue';
 import { startWorker, type Worker } from '../../../services/worker/deps.js';
 import { JobWorld } from '../../support/job-world.js';
+import { patient } from '../../support/patient.js';
 
 const entry = fileURLToPath(new URL('../../support/programs/engine-stand-in.mjs', import.meta.url));
 const attempts: Record<string, unknown>[] = [];
@@ -60,7 +61,7 @@ describe('how a job ends', () => {
     expect(events.slice(0, 2)).toEqual(['job.queued', 'job.started']);
     expect(events).toContain('job.progress');
     // The line is written after everything else.
-    await vi.waitFor(() => expect(attempts.filter((line) => line.job_id === id)).toHaveLength(1));
+    await vi.waitFor(() => expect(attempts.filter((line) => line.job_id === id)).toHaveLength(1), patient);
     expect(attempts.find((line) => line.job_id === id)).toMatchObject({
       outcome: 'finished',
       decision: 'succeed',
@@ -83,8 +84,8 @@ describe('how a job ends', () => {
     const runs = await metric('job_run_seconds_count', 'method="clean-up"');
     await ended((await world.createJob()).id, 'succeeded');
     await ended((await world.createJob({ model: { refuse: 'recipe_invalid' } })).id, 'failed');
-    await vi.waitFor(async () => expect(await counts()).toEqual(before.map((count) => count + 1)));
-    await vi.waitFor(async () => expect(await metric('job_run_seconds_count', 'method="clean-up"')).toBe(runs + 2));
+    await vi.waitFor(async () => expect(await counts()).toEqual(before.map((count) => count + 1)), patient);
+    await vi.waitFor(async () => expect(await metric('job_run_seconds_count', 'method="clean-up"')).toBe(runs + 2), patient);
     expect(await metric('compression_ratio_bucket', 'le="3.5"')).toBe(0);
     expect(await registry.metrics()).not.toMatch(/(tenant|job_id|url)="/);
   });
@@ -92,7 +93,7 @@ describe('how a job ends', () => {
   it('a worker that has all it needs says so, and shows how much work waits', async () => {
     readiness.state = 'ready';
     expect(await readiness.report()).toEqual({ ready: true, state: 'ready', checks: { database: 'ok', queue: 'ok', storage: 'ok' } });
-    await vi.waitFor(async () => expect(await registry.metrics()).toContain('queue_depth{queue="compression.run",state="queued"'));
+    await vi.waitFor(async () => expect(await registry.metrics()).toContain('queue_depth{queue="compression.run",state="queued"'), patient);
   });
 
   it('ten copies of one queue message run the job once', async () => {
@@ -168,7 +169,7 @@ describe('how a job ends', () => {
     await ended(id, 'failed');
     expect((await world.job(id)).error).toMatchObject({ code: 'timeout', details: { limit_seconds: 1 } });
     const pid = Number((await readFile(journal, 'utf8')).split(' ')[0]);
-    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/));
+    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), patient);
   });
 
   it.each([{ ms: 60_000 }, { ms: 60_000, deaf: true }, { die: 'spin' }])(

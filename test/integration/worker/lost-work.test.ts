@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { JobWorld, redisAnswers } from '../../support/job-world.js';
+import { patient } from '../../support/patient.js';
 import { ProgramProcess } from '../../support/program-process.js';
 import { RecordingReceiver } from '../../support/recording-receiver.js';
 
@@ -43,7 +44,7 @@ describe.each(['postgres', 'redis'] as const)('work that is cut off, with the qu
         .map((line) => Number(line.split(' ')[0]));
     };
     const startedTimes = (journal: string, times: number) => waitFor(async () => expect(await enginePids(journal)).toHaveLength(times));
-    const gone = (pid: number) => vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), { timeout: 5_000 });
+    const gone = (pid: number) => vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), patient);
 
     it('kill -9 of the process of the job: it runs once more and succeeds as attempt 2', async () => {
       const { id, journal } = await world.createJob({ model: { ms: 400 } });

@@ -10,6 +10,7 @@ import { storeBlobs } from '../../../services/api/uploads/store-blobs.js';
 import { storeOutputs } from '../../../services/worker/compression/job-outputs.js';
 import { removeOrphanBlobs, startBlobSweeper } from '../../../services/worker/maintenance/orphan-blobs.js';
 import { JobWorld } from '../../support/job-world.js';
+import { patient } from '../../support/patient.js';
 
 let world: JobWorld;
 let blobRows: BlobRepository;
@@ -82,7 +83,7 @@ it('an upload that found the bytes and gets the lock first keeps them', async ()
   );
   await isLocked;
   const sweeping = sweep();
-  await vi.waitFor(async () => expect(await advisoryWaiters()).toBe(1));
+  await vi.waitFor(async () => expect(await advisoryWaiters()).toBe(1), patient);
   waiting.emit('over');
   expect(await sweeping).toBe(0);
   await uploading;
@@ -130,7 +131,7 @@ it('no sweep takes the bytes while someone else holds their lock', async () => {
   await world.database.transaction(async (tx) => {
     await lockBlob(tx, world.tenant, file.sha256);
     sweeping = sweep();
-    await vi.waitFor(async () => expect(await advisoryWaiters()).toBe(1));
+    await vi.waitFor(async () => expect(await advisoryWaiters()).toBe(1), patient);
     expect(await has(file.sha256)).toBe(true);
   });
   expect(await sweeping).toBe(1);
@@ -147,7 +148,7 @@ it('of several processes one sweeps, and none again before the hour is over', as
       onError: (error) => lines.push(error),
     });
   const sweepers = [start(), start(), start()];
-  await vi.waitFor(async () => expect(await has(sha256)).toBe(false));
+  await vi.waitFor(async () => expect(await has(sha256)).toBe(false), patient);
   for (const sweeper of sweepers) await sweeper.close();
   expect(lines).toEqual([{ orphan_blobs: 1 }]);
   expect(await blobRows.claimSweep(3_600_000)).toBe(false);

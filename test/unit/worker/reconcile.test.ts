@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { parseConfig } from '#platform/config';
 import { type ReconcilerDeps, startReconciler } from '../../../services/worker/maintenance/reconcile.js';
+import { patient } from '../../support/patient.js';
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -39,16 +40,16 @@ it('after a database outage the leases of workers that kept on working are renew
     log: () => undefined,
     onError: (error) => errors.push(error),
   });
-  await vi.waitFor(() => expect(moments).toEqual(['repair', 'look']));
+  await vi.waitFor(() => expect(moments).toEqual(['repair', 'look']), patient);
   away = true;
   await vi.advanceTimersByTimeAsync(intervalMs);
-  await vi.waitFor(() => expect(errors).toHaveLength(1));
+  await vi.waitFor(() => expect(errors).toHaveLength(1), patient);
   // Back just before the next look: a worker that is due then has not been there yet.
   away = false;
   moments.length = 0;
   const heartbeat = setInterval(() => moments.push('renewal'), heartbeatMs);
   await vi.advanceTimersByTimeAsync(intervalMs * 2 + heartbeatMs);
-  await vi.waitFor(() => expect(moments).toContain('repair'));
+  await vi.waitFor(() => expect(moments).toContain('repair'), patient);
   expect(moments.slice(0, moments.indexOf('repair'))).toEqual(expect.arrayContaining(['look', 'renewal']));
   clearInterval(heartbeat);
   await reconciler.close();

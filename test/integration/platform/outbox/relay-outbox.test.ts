@@ -3,6 +3,7 @@ import { AppError, newId } from '#contracts';
 import { appendOutbox, jobRepairRepository, listen, type NotificationListener, recordPing, webhookAttemptEntry } from '#platform/db';
 import { type OutboxRelay, startOutboxRelay } from '#platform/outbox';
 import { JobWorld } from '../../../support/job-world.js';
+import { patient } from '../../../support/patient.js';
 
 describe('the outbox relay', () => {
   let world: JobWorld;
@@ -78,7 +79,7 @@ describe('the outbox relay', () => {
     down = true;
     const ids = await append(3);
     startRelay(50);
-    await vi.waitFor(() => expect(refusals).toBeGreaterThan(3), { timeout: 5_000 });
+    await vi.waitFor(() => expect(refusals).toBeGreaterThan(3), patient);
     expect(await left()).toBe(3);
     down = false;
     await emptied();
