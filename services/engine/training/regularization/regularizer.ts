@@ -85,7 +85,7 @@ function structureOf({ trainable, context: { removableGroups, calibration } }: R
 function nothingFor(kind: RegularizerChoice['kind']): EngineError {
   const why =
     kind === 'slimming'
-      ? `'slimming' pulls scales of BatchNormalizations to zero, and none is trained whose channels can go: "batch_normalization": "insert" puts some behind convolutions`
+      ? `'slimming' pulls scales of BatchNormalizations to zero, and none is trained whose channels can go: "batch_normalization": "insert" puts some behind convolutions, and 'group-lasso' needs none`
       : `'${kind}' pulls whole channels to zero, and no trained ones were found that could be pruned`;
   return new EngineError('recipe_invalid', `${why}.`);
 }

@@ -103,7 +103,7 @@ describe('what is refused', () => {
   test('scales of a model without normalizations, and scales that are frozen', async () => {
     const regularizer = { kind: 'slimming' } as const;
     await expect(train(network(false), { ...still, batch_normalization: 'batch', regularizer }, context)).rejects.toThrow(
-      '"batch_normalization": "insert" puts some behind convolutions',
+      '"insert" puts some behind convolutions, and \'group-lasso\' needs none',
     );
     await expect(train(network(true), { ...still, frozen: ['scale'], batch_normalization: 'batch', regularizer }, context)).rejects.toThrow(
       'none is trained whose channels can go',
