@@ -34,7 +34,11 @@ describe('API keys', () => {
     await use().expect(200);
     // By the database alone, as another process would do it.
     await server.database.db.apiKey.update({ where: { id: made.body.id }, data: { revokedAt: new Date() } });
-    await waitUntil(async () => (await use()).status === 401, { what: 'the revoked key to be refused', timeoutMs: 20_000, intervalMs: 400 });
+    await waitUntil(async () => (await use()).status === 401, {
+      what: 'the revoked key to be refused',
+      timeoutMs: 20_000,
+      intervalMs: 400,
+    });
   });
 
   it('stop working when they expire', async () => {
