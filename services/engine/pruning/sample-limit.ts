@@ -24,14 +24,14 @@ export function samplesWorth(model: Model, shapes: ReadonlyMap<string, readonly 
   return Math.min(SAMPLES_MAX, Math.max(SAMPLES_MIN, Math.floor(PRODUCT_MACS / Math.max(1, cost)), ...needed));
 }
 
-interface LayerRows {
+export interface LayerRows {
   /** Of one sample. */
   readonly rows: number;
   readonly depth: number;
   readonly groups: number;
 }
 
-function layersOf(model: Model, shapes: ReadonlyMap<string, readonly number[]>, batch: number): LayerRows[] {
+export function layersOf(model: Model, shapes: ReadonlyMap<string, readonly number[]>, batch: number): LayerRows[] {
   const nodes = new Map([...graphsWithin(model.graph)].flatMap((graph) => graph.nodes.map((node) => [reportName(node), node] as const)));
   return countMacs(model, shapes).perNode.flatMap(({ node, macs }) => {
     const product = nodes.get(node);

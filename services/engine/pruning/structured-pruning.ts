@@ -31,7 +31,7 @@ export async function structuredPruning(model: Model, options: StructuredPruning
   if (study.orders.length === 0) return unpruned(study, asked, ['structured-pruning: the model has no channels that can be removed.']);
   const search = await WidthSearch.open(study, options, partOf(context, 0.4, 0.5));
   requireTimes(asked, search);
-  const decision = await decideRounding(search, { asked, options, context });
+  const decision = await decideRounding(search, { study, asked, options, context: partOf(context, 0.45, 0.5) });
   if (!decision.trial) return unpruned(study, asked, tellTrials(decision));
   const found = await firstWithinMetric({ study, options, asked, search, decision }, partOf(context, 0.5, 0.95));
   if (!found) {
@@ -84,13 +84,15 @@ interface Attempt {
   readonly trial: WidthTrial | undefined;
 }
 
-/** What was decided; the widths of that multiple that cost least; then less and less. */
+/** What was decided; the widths that lose least of those that keep the budget; then less and less. */
 async function* attempts({ asked, search, decision }: Bounded): AsyncGenerator<Attempt> {
-  const { trial, tried } = decision;
+  const { trial, tried, compared } = decision;
   yield { share: 1, goal: asked, trial };
   const roundTo = trial?.roundTo ?? 1;
-  const faithful = tried.find((each) => each.roundTo === roundTo);
-  if (faithful && faithful.cost < (trial?.cost ?? 0)) yield { share: 1, goal: asked, trial: faithful };
+  const [faithful] = [...compared].sort((a, b) => (a.error ?? 0) - (b.error ?? 0));
+  const cheapest = tried.find((each) => each.roundTo === roundTo && each.cost < (trial?.cost ?? 0));
+  const other = faithful ?? cheapest;
+  if (other && other.candidate !== trial?.candidate) yield { share: 1, goal: asked, trial: other };
   for (const share of LESS) {
     const goal = relaxed(asked, share);
     yield { share, goal, trial: (await search.trials(goal, [roundTo]))[0] };

@@ -8,12 +8,13 @@ import { scanSensitivity } from './budget/sensitivity-scan.js';
 import type { Removal } from './budget/value-sizes.js';
 import { WidthCosts } from './budget/width-costs.js';
 import { widthLadder } from './budget/width-ladder.js';
-import { budgetUse, type Reached, reachedFractions } from './budget-figures.js';
+import { budgetUse, figuresOf, type Reached, reachedFractions } from './budget-figures.js';
 import type { RemovalOrder } from './importance/removal-order.js';
-import { type ModelTime, measureModelTime } from './latency/model-time.js';
+import { measureModelTime } from './latency/model-time.js';
 import { DEFAULT_MAX_REMOVED, type PruningBudget, type StructuredPruningOptions } from './options.js';
 import { measuredCost, type PrunedCandidate, pruneCandidate } from './prune-candidate.js';
 import type { PruningStudy } from './pruning-study.js';
+import { learnFixedTime, plansWithReducedBranches, type WidthPlan } from './width-plans.js';
 
 export interface WidthTrial {
   readonly roundTo: number;
@@ -23,6 +24,8 @@ export interface WidthTrial {
   readonly cost: number;
   /** Of the model of the study and the candidate; undefined where nothing is timed. */
   readonly timing?: ModelTiming;
+  /** Squared error of the outputs over their power, repaired and judged on other samples (repaired-errors.ts); undefined where not measured. */
+  readonly error?: number;
 }
 
 /** What faster widths may cost, as multiples of what the cheapest ones do. */
@@ -65,43 +68,47 @@ export class WidthSearch {
 
   /**
    * For each multiple, in their order, the widths that cost least and, where layers could be timed, faster ones that cost a little more;
-   * timed together. Those that the estimate of a figure misleads are corrected.
+   * timed together. Those that the estimate of a figure misleads are corrected. `isThorough`: the same with each of the most promising
+   * residual branches reduced, whatever the sum of estimated costs says of it.
    */
-  async trials(asked: PruningBudget, multiples: readonly number[]): Promise<WidthTrial[]> {
+  async trials(asked: PruningBudget, multiples: readonly number[], isThorough = false): Promise<WidthTrial[]> {
     const plans: WidthPlan[] = [];
-    for (const roundTo of multiples) plans.push(await this.plan(roundTo));
+    for (const roundTo of multiples) {
+      const plan = await this.plan(roundTo);
+      plans.push(plan, ...(isThorough ? plansWithReducedBranches(plan, this.orders) : []));
+    }
     const trials = plans.map((): WidthTrial[] => []);
-    const limits = plans.map(() => 1);
+    const goals = plans.map(() => asked);
     // What keeps the budget is not timed again: with noise it would be corrected again and again.
     let open = [...plans.keys()];
     for (let attempt = 0; attempt < ATTEMPTS && open.length > 0; attempt += 1) {
       const turn = open.flatMap((at) => plans[at] ?? []);
-      const candidates = turn.map((plan) => this.candidates(plan, asked, limits[plans.indexOf(plan)] ?? 1));
+      const candidates = turn.map((plan) => this.candidates(plan, goals[plans.indexOf(plan)] ?? asked));
       const measured = await this.measured(candidates, turn);
       open = open.filter((at, position) => {
         const own = measured[position] ?? [];
-        trials[at] = own;
-        const use = Math.max(
-          ...own.map(({ reached, candidate }) => (canGoOn(plans[at], candidate) ? budgetUse(reached, tolerant(asked)) : 0)),
-        );
-        limits[at] = (limits[at] ?? 1) / Math.max(1, use * (1 + 1e-6));
-        return use > 1 + 1e-9;
+        trials[at] = [...own, ...(trials[at] ?? []).filter(({ reached }) => keeps(reached, asked))];
+        const plan = plans[at];
+        if (asked.latency !== undefined && plan && learnFixedTime(plan, own[0]?.timing)) return true;
+        const misled = own.filter(({ candidate }) => canGoOn(plan, candidate)).map(({ reached }) => reached);
+        goals[at] = corrected(goals[at] ?? asked, tolerant(asked), misled);
+        return !misled.every((reached) => keeps(reached, asked));
       });
     }
     return trials.flat();
   }
 
-  private candidates({ ladders, time }: WidthPlan, asked: PruningBudget, limit: number): PrunedCandidate[] {
+  private candidates({ ladders, time, fixed = 0 }: WidthPlan, goal: PruningBudget): PrunedCandidate[] {
     const { cost, structure } = this.study;
     // Without times, latency is taken to follow the multiply-accumulates; the timing of the candidate corrects it.
     const figures = (removed: Removal): Reached => {
       const fractions = reachedFractions(cost.at(removed), cost.source);
-      return { ...fractions, latency: time ? time.at(removed) / time.source : fractions.macs };
+      return { ...fractions, latency: time ? (time.at(removed) + fixed) / (time.source + fixed) : fractions.macs };
     };
-    const kept = (removed: Removal): number => budgetUse(figures(removed), asked);
+    const kept = (removed: Removal): number => budgetUse(figures(removed), goal);
     const spared = (removed: Removal): number => 1 - (time?.at(removed) ?? 0) / (time?.source ?? 1);
     const saved = (removed: Removal): number => spared(removed) + FIGURE_WORTH * (1 - kept(removed));
-    const problem = { orders: this.orders, ladders, ranking: this.options.ranking ?? 'global', kept, limit } as const;
+    const problem = { orders: this.orders, ladders, ranking: this.options.ranking ?? 'global', kept, limit: 1 } as const;
     const { steps } = chooseWidths(time ? { ...problem, saved } : problem);
     const ways = time && problem.ranking === 'global' ? COST_SHARES : [];
     const faster = ways.map((share) => fasterWidths({ ...problem, saved: spared }, steps, share * this.costOf(steps)));
@@ -140,18 +147,26 @@ export class WidthSearch {
   }
 }
 
-interface WidthPlan {
-  readonly roundTo: number;
-  readonly ladders: readonly (readonly number[])[];
-  readonly time?: ModelTime;
-}
-
 function rulesFor(roundTo: number, { min_channels, max_removed = DEFAULT_MAX_REMOVED }: StructuredPruningOptions) {
   return { roundTo, maxRemoved: max_removed, ...(min_channels === undefined ? {} : { minChannels: min_channels }) };
 }
 
 function canGoOn(plan: WidthPlan | undefined, { steps }: PrunedCandidate): boolean {
   return plan?.ladders.some((ladder, at) => (steps[at] ?? 0) < (ladder.at(-1) ?? 0)) ?? false;
+}
+
+function keeps(reached: Reached, asked: PruningBudget): boolean {
+  return budgetUse(reached, tolerant(asked)) <= 1 + 1e-9;
+}
+
+/** Each figure for itself: what one estimate misses says nothing of the others. */
+function corrected(goal: PruningBudget, asked: PruningBudget, measured: readonly Reached[]): PruningBudget {
+  return Object.fromEntries(
+    figuresOf(asked).map((figure) => {
+      const use = Math.max(1, ...measured.map((reached) => ((reached[figure] ?? 0) / (asked[figure] ?? 1)) * (1 + 1e-6)));
+      return [figure, (goal[figure] ?? 1) / use];
+    }),
+  );
 }
 
 function tolerant(asked: PruningBudget): PruningBudget {

@@ -5,7 +5,7 @@ import type { Removal } from './value-sizes.js';
 
 export interface WidthProblem {
   readonly orders: readonly RemovalOrder[];
-  /** Allowed steps by order, ascending, 0 first. */
+  /** Allowed steps by order, ascending; the first is where the search begins. */
   readonly ladders: readonly (readonly number[])[];
   readonly ranking: Ranking;
   /** The budgeted figure as a fraction of that of the source; falls as more is removed. */
