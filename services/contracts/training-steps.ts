@@ -99,13 +99,21 @@ const term = {
 };
 const delta = above0('Errors beyond it count in proportion, not squared. Default 1.');
 const temperature = above0('Default 4.');
+const border = Type.Optional(
+  Type.Integer({
+    minimum: 0,
+    maximum: 4096,
+    description: 'Pixels at each edge of a picture that do not count, as what lies around a patch is not known. Default 0.',
+  }),
+);
 
 const labelLosses = [
   Type.Object(
-    { kind: Type.Enum(['cross-entropy', 'binary-cross-entropy', 'mse', 'mae', 'frequency']), ...term },
+    { kind: Type.Enum(['cross-entropy', 'binary-cross-entropy', 'frequency']), ...term },
     { ...strict, description: "Against labels; 'frequency' is of pictures." },
   ),
-  Type.Object({ kind: Type.Literal('huber'), ...term, delta }, { ...strict, description: 'Against labels.' }),
+  Type.Object({ kind: Type.Enum(['mse', 'mae']), ...term, border }, { ...strict, description: 'Against labels that are values.' }),
+  Type.Object({ kind: Type.Literal('huber'), ...term, delta, border }, { ...strict, description: 'Against labels.' }),
   Type.Object(
     {
       kind: Type.Literal('quantile'),
@@ -152,10 +160,14 @@ const teacherLosses = [
     { ...strict, description: 'Class scores of the teacher, compared by their correlations alone.' },
   ),
   Type.Object(
-    { kind: Type.Enum(['teacher-values', 'teacher-mae', 'teacher-frequency', 'teacher-probabilities']), ...term },
-    { ...strict, description: 'Outputs of the teacher: values, pictures, or independent probabilities.' },
+    { kind: Type.Enum(['teacher-values', 'teacher-mae']), ...term, border },
+    { ...strict, description: 'Outputs of the teacher that are values.' },
   ),
-  Type.Object({ kind: Type.Literal('teacher-huber'), ...term, delta }, { ...strict, description: 'Values of the teacher.' }),
+  Type.Object(
+    { kind: Type.Enum(['teacher-frequency', 'teacher-probabilities']), ...term },
+    { ...strict, description: 'Outputs of the teacher: pictures, or independent probabilities.' },
+  ),
+  Type.Object({ kind: Type.Literal('teacher-huber'), ...term, delta, border }, { ...strict, description: 'Values of the teacher.' }),
   Type.Object(
     {
       kind: Type.Enum(['attention', 'similarity', 'relation', 'relation-angles', 'feature', 'affinity', 'attention-map']),

@@ -15,6 +15,8 @@ import { type MapCodes, weightLimit } from './narrow-codes.js';
 import { roundingNodesOf } from './rounded-maps.js';
 
 const STEM = 'trained';
+/** Of a step: what lies so far outside still rounds to the outermost code. The gradient of a clip is 0 at its bounds, and weights that start at an outermost code would stay there for good. */
+const BEYOND = 0.49;
 
 /** What a scale is trained as: s = s0 e^t; t is missing for one that stays. */
 export interface TrainedScale {
@@ -34,8 +36,8 @@ export const roundingEstimator: Estimator = ({ opType, name }) =>
   opType === 'Round' && name.startsWith(`${STEM}/`) ? straightThrough : undefined;
 
 /**
- * y = s r(clip(x / s, low, high)) in place of QuantizeLinear and DequantizeLinear, which computes the same; low and high are codes counted
- * from that of 0. With r handing its gradient on (straight-through), dL/dx = g inside and 0 outside, and the gradient of s is that of
+ * y = s r(clip(x / s, low - .49, high + .49)) in place of QuantizeLinear and DequantizeLinear, which computes the same; low and high are
+ * codes counted from that of 0. With r handing its gradient on (straight-through), dL/dx = g inside and 0 outside, and the gradient of s is that of
  * learned step sizes (Esser et al., ICLR 2020); its logarithm keeps the sign and makes steps relative. Edits `model`.
  */
 export class TrainedForm {
@@ -102,7 +104,7 @@ export class TrainedForm {
     dequantize: Node,
     { from, scale, low, high }: { readonly from: Value; readonly scale: Value; readonly low: number; readonly high: number },
   ): void {
-    const bounds = [low, high].map((bound) => this.constant('bound', float32Tensor([], [bound])));
+    const bounds = [low - BEYOND, high + BEYOND].map((bound) => this.constant('bound', float32Tensor([], [bound])));
     for (const { name } of bounds) this.fixed.add(name);
     const steps = this.node(dequantize, 'Div', [from, scale]);
     const codes = this.node(dequantize, 'Round', [this.node(dequantize, 'Clip', [steps, ...bounds])]);

@@ -7,11 +7,17 @@ interface OfOutput {
   readonly output?: number;
 }
 
+interface OfPicture extends OfOutput {
+  /** Pixels at each edge that do not count: what lies around a patch is not known. Default 0. */
+  readonly border?: number;
+}
+
 /** Against labels. */
 export type LabelTerm =
   | (OfOutput & { readonly kind: 'cross-entropy' | 'binary-cross-entropy' })
-  | (OfOutput & { readonly kind: 'mse' | 'mae' | 'frequency' })
-  | (OfOutput & { readonly kind: 'huber'; readonly delta?: number })
+  | (OfOutput & { readonly kind: 'frequency' })
+  | (OfPicture & { readonly kind: 'mse' | 'mae' })
+  | (OfPicture & { readonly kind: 'huber'; readonly delta?: number })
   | (OfOutput & {
       readonly kind: 'quantile';
       /** Levels of the last axis of the output; one: of the whole output. */
@@ -23,8 +29,9 @@ export type TeacherTerm =
   | (OfOutput & { readonly kind: 'kd'; readonly temperature?: number; readonly standardize?: boolean })
   | (OfOutput & { readonly kind: 'dkd'; readonly temperature?: number; readonly alpha?: number; readonly beta?: number })
   | (OfOutput & { readonly kind: 'dist'; readonly temperature?: number; readonly inter?: number; readonly intra?: number })
-  | (OfOutput & { readonly kind: 'teacher-huber'; readonly delta?: number })
-  | (OfOutput & { readonly kind: 'teacher-values' | 'teacher-mae' | 'teacher-frequency' | 'teacher-probabilities' });
+  | (OfPicture & { readonly kind: 'teacher-huber'; readonly delta?: number })
+  | (OfPicture & { readonly kind: 'teacher-values' | 'teacher-mae' })
+  | (OfOutput & { readonly kind: 'teacher-frequency' | 'teacher-probabilities' });
 
 /** Of values inside both networks. */
 export interface HintTerm {

@@ -30,6 +30,11 @@ export interface TeacherShapes {
   readonly shapes: ReadonlyMap<string, readonly number[]>;
 }
 
+interface ComparedOutput {
+  readonly output?: number | undefined;
+  readonly border?: number | undefined;
+}
+
 const TEMPERATURE = 4;
 /** Losses of scores before a final Softmax or Sigmoid. */
 type ScoreKind = 'cross-entropy' | 'binary-cross-entropy' | 'kd' | 'dkd' | 'dist';
@@ -101,26 +106,26 @@ class TermWriter {
     const { write } = this;
     switch (term.kind) {
       case 'mse':
-        return meanSquaredError(write, ...this.againstLabels(term.output));
+        return meanSquaredError(write, ...this.againstLabels(term));
       case 'mae':
-        return meanAbsoluteError(write, ...this.againstLabels(term.output));
+        return meanAbsoluteError(write, ...this.againstLabels(term));
       case 'huber':
-        return huber(write, ...this.againstLabels(term.output), term.delta ?? 1);
+        return huber(write, ...this.againstLabels(term), term.delta ?? 1);
       case 'frequency':
-        return frequencyError(write, this.scope.output(term.output ?? 0), this.againstLabels(term.output)[1]);
+        return frequencyError(write, this.scope.output(term.output ?? 0), this.againstLabels({ output: term.output })[1]);
       case 'quantile':
         return this.quantileLoss(term);
       case 'teacher-values':
-        return relativeSquaredError(write, ...this.againstTeacher(term.output));
+        return relativeSquaredError(write, ...this.againstTeacher(term));
       case 'teacher-mae':
-        return meanAbsoluteError(write, ...this.againstTeacher(term.output));
+        return meanAbsoluteError(write, ...this.againstTeacher(term));
       case 'teacher-huber':
-        return huber(write, ...this.againstTeacher(term.output), term.delta ?? 1);
+        return huber(write, ...this.againstTeacher(term), term.delta ?? 1);
       case 'teacher-frequency':
-        return frequencyError(write, this.scope.output(term.output ?? 0), this.againstTeacher(term.output)[1]);
+        return frequencyError(write, this.scope.output(term.output ?? 0), this.againstTeacher({ output: term.output })[1]);
       case 'teacher-probabilities': {
         const { logits } = this.logits(term.output);
-        return binaryCrossEntropy(write, logits, this.againstTeacher(term.output)[1]);
+        return binaryCrossEntropy(write, logits, this.againstTeacher({ output: term.output })[1]);
       }
       default:
         return this.featureLoss(term);
@@ -150,14 +155,31 @@ class TermWriter {
     return hintLoss(this.scope, term, { student, teacher: { value: this.teacherValue(term.teacher), dims } });
   }
 
-  private againstLabels(output = 0): [Value, Value] {
+  private againstLabels({ output = 0, border = 0 }: ComparedOutput): [Value, Value] {
     const { value, dims } = this.scope.output(output);
-    return [value, this.targets(dims, 'values')];
+    const target = this.targets(dims, 'values');
+    return [this.inner(value, dims, border), this.inner(target, dims, border)];
   }
 
-  private againstTeacher(output = 0): [Value, Value] {
-    const { value } = this.scope.output(output);
-    return [value, this.teacherValue(this.teacherOutput(output))];
+  private againstTeacher({ output = 0, border = 0 }: ComparedOutput): [Value, Value] {
+    const { value, dims } = this.scope.output(output);
+    const name = this.teacherOutput(output);
+    return [this.inner(value, dims, border), this.inner(this.teacherValue(name), this.teacher?.shapes.get(name) ?? dims, border)];
+  }
+
+  /** A picture without its edges. */
+  private inner(value: Value, dims: readonly number[], border: number): Value {
+    if (border === 0) return value;
+    const [height = 0, width = 0] = dims.slice(-2);
+    if (dims.length !== 4 || 2 * border >= Math.min(height, width)) {
+      const words = `Losses leave out a border of pictures that are larger than it, [samples, channels, rows, columns]; the output is [${dims}].`;
+      throw new EngineError('recipe_invalid', words);
+    }
+    const { write } = this;
+    return write.node('Slice', [
+      value,
+      ...[write.ints([border, border]), write.ints([height - border, width - border]), write.ints([2, 3])],
+    ]);
   }
 
   /** Class scores: the input of a final Softmax; anything else counts as scores itself (log softmax of logarithms changes nothing). */

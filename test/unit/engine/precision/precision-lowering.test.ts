@@ -54,6 +54,12 @@ async function codesOf(model: Model): Promise<Map<string, number[]>> {
   }
 }
 
+/** By name of the initializer; weights are those with more than one element. */
+function weightCodes({ graph }: Model): Map<string, number[]> {
+  const stored = [...graph.initializers].filter(([, { dataType, dims }]) => dataType === 'int8' && dims.length > 0);
+  return new Map(stored.map(([{ name }, tensor]) => [name, integers(tensor)]));
+}
+
 function integers({ dataType, data }: Tensor): number[] {
   const bytes = Uint8Array.from(data.read());
   const arrays = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array };
@@ -164,6 +170,33 @@ describe('recovery', () => {
     await precisionLowering(plain, widths, learningContext(source));
     await precisionLowering(trained, { ...widths, recovery: { epochs: 2, learning_rate: 1 } }, learningContext(source));
     expect(await fidelity(trained)).toBeCloseTo(await fidelity(plain), 3);
+  });
+
+  /** Labels are those of weights of a third: every code has to come closer to 0, and scales that are powers of two stay. */
+  test('moves the outermost codes, too', async () => {
+    const linear = (share: number): Model => {
+      const net = new ModelBuilder();
+      const weight = float32Tensor(
+        [2, 2],
+        [0.75, -0.75, 0.75, 0.5].map((value) => share * value),
+      );
+      return net.output(net.node('Gemm', [net.input('x', ['n', 2]), net.constant('w', weight)]), ['n', 2]).model;
+    };
+    const inputs = noise([64, 2], 4);
+    const [labels = new Float32Array()] = await outputsOf(linear(1 / 3), { x: inputs });
+    const targets = { dims: [2], values: labels };
+    const drop = async (candidate: Model): Promise<number> => {
+      const [outputs = new Float32Array()] = await outputsOf(candidate, { x: inputs });
+      return outputs.reduce((sum, value, at) => sum + (value - (labels[at] ?? 0)) ** 2, 0);
+    };
+    const context = learningContext(sourceOf({ input: 'x', dims: [2], values: float32Values(inputs), targets }), {
+      ...{ accelerator: shippedProfile('dpu-pow2'), judge: { metric: 'mse', maxDrop: 1e6, drop } },
+    });
+    const model = linear(1);
+    const options = { ...recovery, epochs: 100, learning_rate: 1e-2, losses: [{ kind: 'mse' }] } as const;
+    await precisionLowering(model, { activation_bits: 12, weight_bits: 3, recovery: options }, context);
+    const [codes] = [...weightCodes(model).values()];
+    expect(codes).toEqual([1, -1, 1, 1]);
   });
 
   test('keeps what an accelerator of powers of two can multiply by', async () => {

@@ -3,6 +3,7 @@ import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { attributeOf, cloneModel, float32Tensor, float32Values, type Model } from '../../../../services/engine/ir/index.js';
+import type { MethodContext } from '../../../../services/engine/method.js';
 import { pseudoRandom } from '../../../../services/engine/runtime/pseudo-random.js';
 import { distill, fineTune, train } from '../../../../services/engine/training/index.js';
 import { Teacher } from '../../../../services/engine/training/teacher.js';
@@ -87,6 +88,35 @@ describe('train', () => {
     const options = { epochs: 3, batch_size: 4, optimizer: { name: 'sgd' }, augmentation: [{ name: 'crop', padding: 2 }] } as const;
     const { training } = await train(model, options, learningContext(sourceOf(samples)));
     expect(Math.max(...(training?.curve.map(({ loss }) => loss) ?? [1]))).toBeLessThan(1e-9);
+  });
+
+  /** Labels are three times the input but in a ring of one pixel, where they are nonsense. */
+  test('a border of the pictures that does not count moves nothing', async () => {
+    const picture = (): Model => {
+      const builder = new ModelBuilder();
+      const x = builder.input('x', ['n', 1, 6, 6]);
+      const y = builder.node('Conv', [x, builder.constant('w', float32Tensor([1, 1, 1, 1], [1]))]);
+      return builder.output(y, ['n', 1, 6, 6]).model;
+    };
+    const values = float32Values(noise([16, 1, 6, 6], 3));
+    const isInner = (at: number): boolean => [at % 6, Math.floor((at % 36) / 6)].every((place) => place > 0 && place < 5);
+    const targets = { dims: [1, 6, 6], values: values.map((value, at) => (isInner(at) ? 3 : -40) * value) };
+    const context = (): MethodContext => learningContext(sourceOf({ input: 'x', dims: [1, 6, 6], values, targets }));
+    const options = { epochs: 100, batch_size: 8, learning_rate: 0.2, optimizer: { name: 'sgd', weight_decay: 0 } } as const;
+    const trained = picture();
+    await train(trained, { ...options, losses: [{ kind: 'mse', border: 1 }] }, context());
+    expect(weightsOf(trained).get('w')?.[0]).toBeCloseTo(3, 3);
+    const student = picture();
+    await distill(
+      student,
+      { ...options, losses: [{ kind: 'teacher-values', border: 1 }] },
+      learningContext(sourceOf({ input: 'x', dims: [1, 6, 6], values }), { source: trained }),
+    );
+    expect(weightsOf(student).get('w')?.[0]).toBeCloseTo(3, 2);
+    const whole = picture();
+    await train(whole, { ...options, losses: [{ kind: 'mse' }] }, context());
+    expect(weightsOf(whole).get('w')?.[0]).toBeLessThan(0);
+    await expect(train(picture(), { losses: [{ kind: 'mse', border: 3 }] }, context())).rejects.toThrow('larger than it');
   });
 
   test('a run that is not a number any more ends with what to do', async () => {
