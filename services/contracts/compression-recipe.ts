@@ -348,7 +348,7 @@ const structuredPruning = Type.Object(
           ...strict,
           minProperties: 1,
           description:
-            'Default: half of the multiply-accumulates. Of several, all are kept. A missed budget rejects the artifact, unless the bound on the metric (gate.max_metric_drop) let less be pruned.',
+            'Default: half of the multiply-accumulates. Of several, all are kept. A missed budget rejects the artifact, unless the bound on the metric (gate.max_metric_drop) let less be pruned, which it does where no step that trains follows.',
         },
       ),
     ),

@@ -17,29 +17,38 @@ import { WidthSearch, type WidthTrial } from './width-search.js';
 /** Shares of what the budget asks to be removed, tried in turn until the bound on the metric holds. */
 const LESS = [0.75, 0.5, 0.25, 0.1] as const;
 
+/** What is taught afterwards is judged afterwards: a bound on the metric is none on the network that the teaching begins with. */
+const teachingMethods: readonly string[] = ['train', 'fine-tune', 'distill'];
+
+function judgedNow({ judge, ...rest }: MethodContext): MethodContext {
+  const isTaught = rest.followedBy?.some((method) => teachingMethods.includes(method));
+  return judge && !isTaught ? { ...rest, judge } : rest;
+}
+
 /**
  * Edits `model` in place. Throws EngineError `recipe_invalid` for options that contradict what is given and `model_unsupported`
  * without a sample that the model runs with. A model that no allowed widths make faster is left as it is: the outcome says which were
  * measured, and the missed budget rejects the artifact.
  */
-export async function structuredPruning(model: Model, options: StructuredPruningOptions, given: MethodContext): Promise<MethodOutcome> {
+export async function structuredPruning(model: Model, options: StructuredPruningOptions, context: MethodContext): Promise<MethodOutcome> {
+  const given = judgedNow(context);
   const asked = options.budget ?? DEFAULT_BUDGET;
   requireSamples(options, given);
   nameNodes(model);
   const study = await studyModel(model, options, partOf(given, 0, 0.4));
-  const context = study.samples ? { ...given, calibration: study.samples } : given;
+  const sampled = study.samples ? { ...given, calibration: study.samples } : given;
   if (study.orders.length === 0) return unpruned(study, asked, ['structured-pruning: the model has no channels that can be removed.']);
-  const search = await WidthSearch.open(study, options, partOf(context, 0.4, 0.5));
+  const search = await WidthSearch.open(study, options, partOf(sampled, 0.4, 0.5));
   requireTimes(asked, search);
-  const decision = await decideRounding(search, { study, asked, options, context: partOf(context, 0.45, 0.5) });
+  const decision = await decideRounding(search, { study, asked, options, context: partOf(sampled, 0.45, 0.5) });
   if (!decision.trial) return unpruned(study, asked, tellTrials(decision));
-  const found = await firstWithinMetric({ study, options, asked, search, decision }, partOf(context, 0.5, 0.95));
+  const found = await firstWithinMetric({ study, options, asked, search, decision }, partOf(sampled, 0.5, 0.95));
   if (!found) {
-    const words = `max_metric_drop ${context.judge?.maxDrop} of ${context.judge?.metric}`;
+    const words = `max_metric_drop ${given.judge?.maxDrop} of ${given.judge?.metric}`;
     return unpruned(study, asked, [`structured-pruning: pruned as little as the widths allow, the model does not keep ${words}.`]);
   }
   const { pruned, share } = found;
-  const lines = await describeLayers(study, pruned, partOf(context, 0.95, 1));
+  const lines = await describeLayers(study, pruned, partOf(sampled, 0.95, 1));
   adoptModel(model, pruned.model);
   return {
     nodes: [...lines.nodes, ...study.left],

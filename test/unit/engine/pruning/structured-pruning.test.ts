@@ -142,6 +142,14 @@ describe('the bound on the metric', () => {
     expect(outcome.warnings?.join()).toContain('more would lose more of the metric');
   });
 
+  test('does not hold for a network that is taught afterwards', async () => {
+    const context = { ...untimed, judge: judgeOf(() => false), followedBy: ['train', 'precision-lowering'] };
+    const { model, outcome } = await pruned({ budget: { macs: 0.5 }, round_to: 1 }, context);
+    const kept = (await macsOf(model)) / sourceMacs;
+    expect(kept).toBeLessThanOrEqual(0.5);
+    expect(outcome.budgets).toEqual([{ figure: 'macs', asked: 0.5, reached: kept, accepted: true }]);
+  });
+
   test('that nothing keeps leaves the model as it is, and the budget rejects', async () => {
     const { model, outcome } = await pruned({}, { ...untimed, judge: judgeOf(() => false) });
     expect(parameterCount(model)).toBe(parameterCount(source));
