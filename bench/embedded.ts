@@ -1,8 +1,8 @@
 /**
- * Embedded accelerators: coding of maps, scaling between layers, widths of tensors. JSON lines on standard output, each with the
+ * Embedded accelerators: coding of maps, scaling between layers, widths of tensors, networks taught in few bits. JSON lines on standard output, each with the
  * processor; tables and verdicts on standard error, and in tables.md of the folder.
  *
- * npm run bench -- embedded [--sections codec,scaling,lowering] [--only espcn_x3,fsrcnn_x3,pytorch_super_resolution] [--folder DIR]
+ * npm run bench -- embedded [--sections codec,scaling,lowering,trained] [--only espcn_x3,fsrcnn_x3,pytorch_super_resolution] [--folder DIR]
  *                           [--profiles eyeriss-16,...] [--scaling with|without]
  *
  * Models and pictures come from LATHE_DATA (default ../shared/data).
@@ -12,12 +12,13 @@ import { codecSection } from './embedded/codec.js';
 import { type LoweringChoice, loweringSection } from './embedded/lowering.js';
 import { scalingSection } from './embedded/scaling.js';
 import { report } from './embedded/tables.js';
+import { trainedSection } from './embedded/trained.js';
 import { runSections } from './quantization/run-sections.js';
 import type { Workbench } from './quantization/workbench.js';
 
 const { values: options } = parseArgs({
   options: {
-    sections: { type: 'string', default: 'codec,scaling,lowering' },
+    sections: { type: 'string', default: 'codec,scaling,lowering,trained' },
     only: { type: 'string' },
     profiles: { type: 'string' },
     scaling: { type: 'string' },
@@ -32,6 +33,7 @@ const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = 
   codec: codecSection,
   scaling: (bench) => scalingSection(bench, options.only),
   lowering: (bench) => loweringSection(bench, choice),
+  trained: (bench) => trainedSection(bench, choice),
 };
 
 await runSections({

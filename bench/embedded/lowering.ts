@@ -88,7 +88,7 @@ function medianWidth(model: Model): number {
 }
 
 /** Picojoules over all pictures. */
-async function dramEnergy(
+export async function dramEnergy(
   { runtime }: Workbench,
   model: Model,
   { accelerator, test }: { accelerator: AcceleratorProfile; test: Judged },
