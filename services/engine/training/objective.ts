@@ -135,7 +135,7 @@ class TermWriter {
   /** Labels have no axis of quantiles. */
   private quantileLoss({ output = 0, quantiles }: Extract<LabelTerm, { kind: 'quantile' }>): Value {
     const { value, dims } = this.scope.output(output);
-    if (quantiles.length === 1) return pinball(this.write, ...this.againstLabels(output), quantiles);
+    if (quantiles.length === 1) return pinball(this.write, ...this.againstLabels({ output }), quantiles);
     if (dims.at(-1) !== quantiles.length) {
       throw new EngineError(
         'recipe_invalid',
