@@ -22,6 +22,18 @@ export function budgetUse(reached: Reached, asked: PruningBudget): number {
   return Math.max(0, ...uses);
 }
 
+/** A latency that is off by less than this is noise of the measurement. */
+const TIMING_TOLERANCE = 1.02;
+
+/** The budget, latency with the noise of its measurement. */
+export function tolerant(asked: PruningBudget): PruningBudget {
+  return asked.latency === undefined ? asked : { ...asked, latency: asked.latency * TIMING_TOLERANCE };
+}
+
+export function keepsBudget(reached: Reached, asked: PruningBudget): boolean {
+  return budgetUse(reached, tolerant(asked)) <= 1 + 1e-9;
+}
+
 export function figuresOf(asked: PruningBudget): Figure[] {
   return (['macs', 'parameters', 'bytes', 'latency'] as const).filter((figure) => asked[figure] !== undefined);
 }

@@ -1,7 +1,7 @@
 /** Which multiple the widths shall have: the block of the processor, or less; or what is measured as fastest. */
 import type { MethodContext } from '../method.js';
 import type { ModelTiming } from '../timing/whole-model-timing.js';
-import { budgetUse } from './budget-figures.js';
+import { budgetUse, keepsBudget } from './budget-figures.js';
 import type { PruningBudget, StructuredPruningOptions } from './options.js';
 import { METHOD, type PruningStudy } from './pruning-study.js';
 import { bestContender, comparable, repairedContenders } from './width-contest.js';
@@ -58,7 +58,7 @@ async function triedWidths(search: TrialSource, { asked, options, context }: Rou
   const tried: WidthTrial[] = [];
   for (const multiples of turns) {
     tried.push(...(await search.trials(asked, multiples, isThorough)));
-    if (tried.some((trial) => isWithin(trial, asked) && !isSlower(trial.timing))) break;
+    if (tried.some((trial) => keepsBudget(trial.reached, asked) && !isSlower(trial.timing))) break;
   }
   return tried;
 }
@@ -79,7 +79,7 @@ async function decided(
   isTimed: boolean,
 ): Promise<RoundingDecision> {
   const usable = tried.filter(({ timing }) => !isSlower(timing));
-  const within = usable.filter((trial) => isWithin(trial, asked));
+  const within = usable.filter(({ reached }) => keepsBudget(reached, asked));
   const isForSpeed = asked.latency === undefined;
   const isRepaired = isTimed && (options.repair ?? true);
   const compared = isRepaired ? await repairedContenders(within, { study, context, isForSpeed }) : [];
@@ -93,15 +93,6 @@ function cheapestOfFast(trials: readonly WidthTrial[], isForSpeed: boolean): Wid
   const worthwhile = trials.filter(({ cost }) => cost <= COST_RATIO_MAX * least);
   const fastest = isForSpeed ? Math.min(...worthwhile.map(({ timing }) => timing?.after ?? 0)) : Number.POSITIVE_INFINITY;
   return worthwhile.filter(({ timing }) => (timing?.after ?? 0) <= TIE * fastest).sort((a, b) => a.cost - b.cost)[0];
-}
-
-/** A latency that is off by less than this is noise of the measurement. */
-const TIMING_TOLERANCE = 1.02;
-
-function isWithin({ reached }: WidthTrial, asked: PruningBudget): boolean {
-  const { latency, ...exact } = asked;
-  const isFast = latency === undefined || (reached.latency ?? 0) <= latency * TIMING_TOLERANCE;
-  return isFast && budgetUse(reached, exact) <= 1 + 1e-9;
 }
 
 /** Certainly slower; or not known to be faster, and not in the best run either. */

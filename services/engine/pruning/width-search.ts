@@ -8,7 +8,7 @@ import { scanSensitivity } from './budget/sensitivity-scan.js';
 import type { Removal } from './budget/value-sizes.js';
 import { WidthCosts } from './budget/width-costs.js';
 import { widthLadder } from './budget/width-ladder.js';
-import { budgetUse, figuresOf, type Reached, reachedFractions } from './budget-figures.js';
+import { budgetUse, figuresOf, keepsBudget, type Reached, reachedFractions, tolerant } from './budget-figures.js';
 import type { RemovalOrder } from './importance/removal-order.js';
 import { measureModelTime } from './latency/model-time.js';
 import { DEFAULT_MAX_REMOVED, type PruningBudget, type StructuredPruningOptions } from './options.js';
@@ -32,8 +32,6 @@ export interface WidthTrial {
 const COST_SHARES = [1, 1.15, 1.3] as const;
 /** Corrections of what the estimate of the figures misses. */
 const ATTEMPTS = 4;
-/** A latency that is off by less than this is noise of the measurement. */
-const TIMING_TOLERANCE = 1.02;
 /** Widths off these multiples leave the blocked layout of convolutions: times between them say nothing. */
 const TIMED_MULTIPLE = 4;
 /** What a budgeted figure is worth beside time, where a step saves no time. */
@@ -87,12 +85,12 @@ export class WidthSearch {
       const measured = await this.measured(candidates, turn);
       open = open.filter((at, position) => {
         const own = measured[position] ?? [];
-        trials[at] = [...own, ...(trials[at] ?? []).filter(({ reached }) => keeps(reached, asked))];
+        trials[at] = [...own, ...(trials[at] ?? []).filter(({ reached }) => keepsBudget(reached, asked))];
         const plan = plans[at];
         if (asked.latency !== undefined && plan && learnFixedTime(plan, own[0]?.timing)) return true;
         const misled = own.filter(({ candidate }) => canGoOn(plan, candidate)).map(({ reached }) => reached);
         goals[at] = corrected(goals[at] ?? asked, tolerant(asked), misled);
-        return !misled.every((reached) => keeps(reached, asked));
+        return !misled.every((reached) => keepsBudget(reached, asked));
       });
     }
     return trials.flat();
@@ -155,10 +153,6 @@ function canGoOn(plan: WidthPlan | undefined, { steps }: PrunedCandidate): boole
   return plan?.ladders.some((ladder, at) => (steps[at] ?? 0) < (ladder.at(-1) ?? 0)) ?? false;
 }
 
-function keeps(reached: Reached, asked: PruningBudget): boolean {
-  return budgetUse(reached, tolerant(asked)) <= 1 + 1e-9;
-}
-
 /** Each figure for itself: what one estimate misses says nothing of the others. */
 function corrected(goal: PruningBudget, asked: PruningBudget, measured: readonly Reached[]): PruningBudget {
   return Object.fromEntries(
@@ -167,8 +161,4 @@ function corrected(goal: PruningBudget, asked: PruningBudget, measured: readonly
       return [figure, (goal[figure] ?? 1) / use];
     }),
   );
-}
-
-function tolerant(asked: PruningBudget): PruningBudget {
-  return asked.latency === undefined ? asked : { ...asked, latency: asked.latency * TIMING_TOLERANCE };
 }
