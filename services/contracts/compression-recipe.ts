@@ -3,7 +3,7 @@ import Type, { type Static } from 'typebox';
 import { AcceleratorTarget } from './accelerator-profile.js';
 import { crossLayerScalingStep, precisionLoweringStep } from './embedded-steps.js';
 import { distributionAwareStep } from './forecasting-steps.js';
-import { distillStep, fineTuneStep, qatStep, trainStep } from './training-steps.js';
+import { distillStep, fineTuneStep, labelLossKinds, qatStep, trainStep } from './training-steps.js';
 
 const strict = { additionalProperties: false } as const;
 const nodeNames = (what: string) =>
@@ -740,4 +740,9 @@ export type PresetName = keyof typeof presets;
 /** Whether a step learns from a model that must come with the job. */
 export function needsGivenTeacher(step: CompressionStep): boolean {
   return step.method === 'distill' && step.teacher === 'given';
+}
+
+/** Whether the step trains what it rounds with labels, so that only a metric can judge it. */
+export function needsJudgedRecovery(step: CompressionStep): boolean {
+  return step.method === 'precision-lowering' && (step.recovery?.losses ?? []).some(({ kind }) => labelLossKinds.has(kind));
 }

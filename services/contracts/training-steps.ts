@@ -191,6 +191,12 @@ const teacherLosses = [
   ),
 ] as const;
 
+/** Kinds of losses that compare with labels, alone or beside a teacher. */
+export const labelLossKinds: ReadonlySet<string> = new Set([
+  ...labelLosses.flatMap(({ properties: { kind } }) => ('enum' in kind ? kind.enum : [kind.const])),
+  'dkd',
+]);
+
 const lossCount = { minItems: 1, maxItems: 64, description: 'The sum of these is made small. Default: by the kind of each output.' };
 
 const options = {

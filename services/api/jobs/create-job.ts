@@ -1,6 +1,6 @@
 /** POST /v1/jobs: model and recipe in; job row, first event and outbox row in one transaction -> 202. */
 import Type from 'typebox';
-import { AppError, type CompressionRecipe, type FieldError, methods, needsGivenTeacher } from '#contracts';
+import { AppError, type CompressionRecipe, type FieldError, methods, needsGivenTeacher, needsJudgedRecovery } from '#contracts';
 import type { ApiDeps } from '../deps.js';
 import { problemResponses } from '../http/problem.js';
 import type { Api } from '../http/typed-app.js';
@@ -104,10 +104,15 @@ function teacherErrors({ steps }: CompressionRecipe, { teacher_model_id: teacher
 /** A method that needs data or a teacher, or a gate that needs labels, without any: refused now rather than in the job. */
 function checkNeeds(recipe: CompressionRecipe, body: JobRequest): void {
   const errors: FieldError[] = [];
-  recipe.steps.forEach(({ method }, index) => {
+  recipe.steps.forEach((step, index) => {
+    const { method } = step;
     const needs: readonly string[] = methods[method].needs;
     if (needs.includes('data') && body.data?.calibration_id === undefined) {
       errors.push({ pointer: `/recipe/steps/${index}`, code: 'needs_data', detail: `${method} needs data.calibration_id.` });
+    }
+    if (needsJudgedRecovery(step) && recipe.gate?.max_metric_drop === undefined) {
+      const detail = 'What learns from labels is judged by a metric: give gate.max_metric_drop, or leave the losses out.';
+      errors.push({ pointer: `/recipe/steps/${index}/recovery/losses`, code: 'needs_gate', detail });
     }
   });
   if (recipe.gate?.max_metric_drop !== undefined && body.data?.evaluation_id === undefined) {
@@ -117,7 +122,7 @@ function checkNeeds(recipe: CompressionRecipe, body: JobRequest): void {
       detail: 'This gate needs data.evaluation_id with labels.',
     });
   }
-  if (errors.length > 0) throw new AppError('recipe_invalid', 'The recipe needs data that the request does not name.', { errors });
+  if (errors.length > 0) throw new AppError('recipe_invalid', 'The recipe needs what the request does not give.', { errors });
   const teacher = teacherErrors(recipe, body);
   if (teacher.length > 0) throw new AppError('recipe_invalid', 'The recipe and the teacher do not belong together.', { errors: teacher });
 }

@@ -17,7 +17,7 @@ import type {
   WeightOnlyOptions,
 } from '../quantization/index.js';
 import type { SparsityOptions } from '../sparsity/index.js';
-import type { DistillOptions, TrainingOptions } from '../training/index.js';
+import { type DistillOptions, readsLabels, type TrainingOptions } from '../training/index.js';
 
 export interface CleanUpStep {
   readonly method: 'clean-up';
@@ -195,8 +195,21 @@ export const learningMethods: ReadonlySet<MethodName> = new Set(['train', 'fine-
  */
 export function stepsToRun(plan: CompressionPlan): readonly CompressionStep[] {
   if (plan.steps.length === 0) throw new EngineError('recipe_invalid', 'The recipe has no steps.');
+  refuseUnjudged(plan);
   const first = plan.steps.findIndex(({ method }) => !learningMethods.has(method));
   const begin = first < 0 ? plan.steps.length : first;
   if (plan.steps[begin]?.method === 'clean-up') return plan.steps;
   return [...plan.steps.slice(0, begin), { method: 'clean-up' }, ...plan.steps.slice(begin)];
+}
+
+/** Labels lead away from the float network: compared with it instead of by a metric, everything that was trained would be dropped. */
+function refuseUnjudged({ steps, gate }: CompressionPlan): void {
+  if (gate?.max_metric_drop !== undefined) return;
+  const losses = steps.flatMap((step) => (step.method === 'precision-lowering' ? (step.recovery?.losses ?? []) : []));
+  const term = losses.find(({ kind }) => readsLabels[kind]);
+  if (!term) return;
+  throw new EngineError(
+    'recipe_invalid',
+    `The "recovery" of precision-lowering learns from labels ('${term.kind}'), and no metric judges what it learns: add "gate": {"max_metric_drop": ...} with labelled evaluation samples, or leave "losses" out to learn from the float network.`,
+  );
 }

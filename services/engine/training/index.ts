@@ -7,6 +7,7 @@ import type { TrainingOptions } from './options.js';
 import { trainModel } from './train-model.js';
 
 export { lossGradients } from './loss-gradients.js';
+export { readsLabels } from './loss-terms.js';
 export type { TrainingOptions } from './options.js';
 export { type TrainingTask, trainModel } from './train-model.js';
 

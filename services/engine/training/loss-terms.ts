@@ -58,3 +58,12 @@ export type HintKind = (typeof hintKinds)[number];
 
 /** One loss with its share. */
 export type LossTerm = LabelTerm | TeacherTerm | HintTerm;
+
+/** Whether the loss compares with labels, alone or beside a teacher. */
+export const readsLabels: Readonly<Record<LossTerm['kind'], boolean>> = {
+  ...{ 'cross-entropy': true, 'binary-cross-entropy': true, frequency: true, mse: true, mae: true, huber: true, quantile: true },
+  ...{ kd: false, dkd: true, dist: false, 'teacher-huber': false, 'teacher-values': false, 'teacher-mae': false },
+  ...{ 'teacher-frequency': false, 'teacher-probabilities': false },
+  ...{ attention: false, similarity: false, relation: false, 'relation-angles': false, feature: false, affinity: false },
+  ...{ 'attention-map': false, 'value-relation': false },
+};

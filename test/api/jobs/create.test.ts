@@ -125,6 +125,14 @@ describe('400', () => {
 });
 
 describe('422', () => {
+  it('refuses a recovery that learns from labels and that no metric judges', async () => {
+    const recovery = { losses: [{ kind: 'mse' }] };
+    const response = await post({ model_id: model, recipe: { steps: [{ method: 'precision-lowering', recovery }] } }).expect(422);
+    expect(response.body.errors).toContainEqual(
+      expect.objectContaining({ pointer: '/recipe/steps/0/recovery/losses', code: 'needs_gate' }),
+    );
+  });
+
   it('refuses a gate on a task metric without labels', async () => {
     const response = await post({ model_id: model, recipe: { steps: [{ method: 'clean-up' }], gate: { max_metric_drop: 0.01 } } }).expect(
       422,

@@ -1,10 +1,10 @@
 /** The steps that learn: what a recipe may say of them, and that the engine takes every word of it. */
 import { Value } from 'typebox/value';
 import { describe, expect, expectTypeOf, it } from 'vitest';
-import { type CompressionRecipe, type CompressionStep, methods, needsGivenTeacher } from '#contracts';
+import { CompressionRecipe, type CompressionStep, methods, needsGivenTeacher, needsJudgedRecovery } from '#contracts';
 import type { CompressionPlan } from '#engine';
 import type { QatOptions } from '../../../services/engine/qat/index.js';
-import type { DistillOptions } from '../../../services/engine/training/index.js';
+import { type DistillOptions, readsLabels } from '../../../services/engine/training/index.js';
 
 type Frozen<T> = T extends object ? { readonly [Key in keyof T]: Frozen<T[Key]> } : T;
 type QatStep = Extract<CompressionStep, { method: 'qat' }>;
@@ -91,5 +91,14 @@ describe('steps that learn', () => {
     expect(needsGivenTeacher({ method: 'distill', teacher: 'given' })).toBe(true);
     expect(needsGivenTeacher({ method: 'distill' })).toBe(false);
     expect(needsGivenTeacher({ method: 'train' })).toBe(false);
+  });
+
+  it('say of the same losses as the engine that they read labels', () => {
+    const taught = { quantile: { quantiles: [0.5] } } as const;
+    for (const [kind, isRead] of Object.entries(readsLabels)) {
+      const step = { method: 'precision-lowering', recovery: { losses: [{ kind, ...(kind === 'quantile' ? taught.quantile : {}) }] } };
+      const [parsed] = Value.Parse(CompressionRecipe, { steps: [step] }).steps;
+      expect([kind, parsed && needsJudgedRecovery(parsed)]).toEqual([kind, isRead]);
+    }
   });
 });

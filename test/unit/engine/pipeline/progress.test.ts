@@ -38,4 +38,13 @@ describe('stepsToRun', () => {
   test('a plan without steps is refused', () => {
     expect(() => stepsToRun({ steps: [] })).toThrow(expect.objectContaining({ code: 'recipe_invalid' }));
   });
+
+  test('a recovery that learns from labels is refused where no metric judges it', () => {
+    const lowering = (kind: 'mse' | 'teacher-values') =>
+      ({ method: 'precision-lowering', recovery: { losses: [{ kind: 'teacher-mae' }, { kind }] } }) as const;
+    const plan = (kind: 'mse' | 'teacher-values', gate: object) => ({ steps: [{ method: 'clean-up' } as const, lowering(kind)], gate });
+    expect(() => stepsToRun(plan('mse', { min_sqnr_db: 20 }))).toThrow(expect.objectContaining({ code: 'recipe_invalid' }));
+    expect(stepsToRun(plan('mse', { max_metric_drop: 0 }))).toHaveLength(2);
+    expect(stepsToRun(plan('teacher-values', {}))).toHaveLength(2);
+  });
 });
