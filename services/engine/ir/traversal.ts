@@ -60,6 +60,23 @@ export function dependencies(node: Node): Set<Value> {
   return values;
 }
 
+/** `values` and all that they are made of; a value for which `enters` is false is left out, and what only it is made of. */
+export function valuesBehind(values: Iterable<Value>, enters: (value: Value) => boolean = () => true): Set<Value> {
+  const seen = new Set<Value>();
+  const pending = [...values];
+  for (let value = pending.pop(); value; value = pending.pop()) {
+    if (seen.has(value) || !enters(value)) continue;
+    seen.add(value);
+    if (value.producer) pending.push(...dependencies(value.producer));
+  }
+  return seen;
+}
+
+/** The nodes of `graph` that make one of `values`, in its order. */
+export function nodesMaking(graph: Graph, values: ReadonlySet<Value>): Node[] {
+  return graph.nodes.filter((node) => node.outputs.some((output) => output !== null && values.has(output)));
+}
+
 /**
  * The nodes of `graph` with producers before readers, captured values counted as read.
  * Stable: a graph that is already sorted keeps its order. Throws CycleError.

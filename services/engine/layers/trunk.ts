@@ -1,5 +1,5 @@
 /** The trunk of a network: the values that everything on the way from its weights to its outputs passes through. */
-import { dependencies, type Graph, isFloating, type Node, type Value } from '../ir/index.js';
+import { dependencies, type Graph, isFloating, type Node, nodesMaking, type Value, valuesBehind } from '../ir/index.js';
 
 export interface TrunkValue {
   readonly value: Value;
@@ -19,7 +19,7 @@ const sizeOperators: ReadonlySet<string> = new Set(['Shape', 'Size']);
  */
 export function trunkOf(graph: Graph): TrunkValue[] {
   const { layers, carried } = layersOf(graph);
-  const needed = neededNodes(graph);
+  const needed = new Set(nodesMaking(graph, valuesBehind(graph.outputs)));
   const lastReader = new Map<Value, number>();
   for (const [place, node] of graph.nodes.entries()) {
     if (!needed.has(node) || sizeOperators.has(node.opType)) continue;
@@ -70,18 +70,6 @@ function isEmbedding(graph: Graph, { opType, inputs: [table] }: Node, fed: Reado
   if (opType !== 'Gather' || !table || fed.has(table)) return false;
   const tensor = graph.constant(table);
   return !tensor || isFloating(tensor.dataType);
-}
-
-/** Nodes that an output depends on. */
-function neededNodes(graph: Graph): ReadonlySet<Node> {
-  const read = new Set<Value>(graph.outputs);
-  const needed = new Set<Node>();
-  for (const node of [...graph.nodes].reverse()) {
-    if (!node.outputs.some((output) => output && read.has(output))) continue;
-    needed.add(node);
-    for (const value of dependencies(node)) read.add(value);
-  }
-  return needed;
 }
 
 /** One value for each depth: the last that has the sizes of the first, behind normalization and activation, before pooling. */

@@ -1,9 +1,9 @@
 /** Layers that a network can go without: branches around which a shortcut carries the value on as it is. */
-import type { Graph, Model, Node, Value } from '../../ir/index.js';
+import { type Graph, type Model, type Node, nodesMaking, type Value, valuesBehind } from '../../ir/index.js';
 import { trunkOf, weighingOperators } from '../../layers/trunk.js';
 
-/** y = x + f(x), by name. */
-export interface ResidualBranch {
+/** y = x + f(x), by name; x and y lie on the trunk. */
+export interface TrunkBranch {
   /** x, which all paths pass through. */
   readonly entry: string;
   /** y. */
@@ -14,7 +14,7 @@ export interface ResidualBranch {
 
 /** What goes together: one branch, or the several of an encoder layer (attention and feed-forward). */
 export interface ResidualLayer {
-  readonly branches: readonly ResidualBranch[];
+  readonly branches: readonly TrunkBranch[];
   /** Layers with nothing but each other between them have one number. */
   readonly run: number;
 }
@@ -31,9 +31,9 @@ export function residualLayers({ graph }: Model, shapes: ReadonlyMap<string, rea
   });
 }
 
-function runsOf(graph: Graph, shapes: ReadonlyMap<string, readonly number[]>): ResidualBranch[][] {
+function runsOf(graph: Graph, shapes: ReadonlyMap<string, readonly number[]>): TrunkBranch[][] {
   const depths = new Map(trunkOf(graph).map(({ value, depth }) => [value, depth] as const));
-  const runs: ResidualBranch[][] = [];
+  const runs: TrunkBranch[][] = [];
   let reached = 0;
   for (const [sum, depth] of depths) {
     const entry = shortcutOf(sum, depths, shapes);
@@ -59,20 +59,15 @@ function shortcutOf(sum: Value, depths: ReadonlyMap<Value, number>, shapes: Read
 /** What `sum` needs that comes after `entry`. */
 function nodesBetween(graph: Graph, entry: Value, sum: Value): Node[] {
   const places = new Map(graph.nodes.map((node, place) => [node, place] as const));
-  const first = entry.producer ? (places.get(entry.producer) ?? -1) : -1;
-  const found = new Set<Node>();
-  const pending = [sum];
-  for (let value = pending.pop(); value; value = pending.pop()) {
-    const { producer } = value;
-    if (!producer || value === entry || found.has(producer) || (places.get(producer) ?? -1) <= first) continue;
-    found.add(producer);
-    for (const input of producer.inputs) if (input) pending.push(input);
-  }
-  return graph.nodes.filter((node) => found.has(node));
+  const placeOf = ({ producer }: Value): number => (producer ? (places.get(producer) ?? -1) : -1);
+  return nodesMaking(
+    graph,
+    valuesBehind([sum], (value) => value !== entry && placeOf(value) > placeOf(entry)),
+  );
 }
 
 /** Its layers and normalizing operators: how sizes and constants are written around them differs from place to place. */
-function signatureOf({ nodes }: ResidualBranch): string {
+function signatureOf({ nodes }: TrunkBranch): string {
   return nodes.flatMap(({ opType }) => (weighingOperators.has(opType) || opType === 'Softmax' ? [opType] : [])).join();
 }
 

@@ -3,8 +3,7 @@
  * of its layers let go; or one linear layer takes the place of its layers and of the activations between (depth compression: Fu et al.
  * 2022, arXiv 2206.00843; Kim et al. 2023, arXiv 2301.12187).
  */
-import { elementCount, type Graph, intAttribute, type Model, type Node, type Value } from '../../ir/index.js';
-import { dependencies } from '../../ir/traversal.js';
+import { dependencies, elementCount, type Graph, intAttribute, type Model, type Node, type Value, valuesBehind } from '../../ir/index.js';
 import { WeightStore } from '../../layers/weight-store.js';
 
 export interface ResidualBranch {
@@ -91,18 +90,6 @@ function readsOtherTerm({ sum, index, nodes }: ResidualBranch, store: WeightStor
   const read = new Set(nodes.flatMap((node) => [...dependencies(node)].filter(isOutside)));
   const other = sum.inputs[1 - index];
   return [...valuesBehind(other ? [other] : [])].some((value) => read.has(value));
-}
-
-/** The values and all that they are made of. */
-function valuesBehind(values: readonly Value[]): Set<Value> {
-  const seen = new Set<Value>();
-  const pending = [...values];
-  for (let value = pending.pop(); value; value = pending.pop()) {
-    if (seen.has(value)) continue;
-    seen.add(value);
-    if (value.producer) pending.push(...dependencies(value.producer));
-  }
-  return seen;
 }
 
 /** Between the first and the last layer of the branch, which must be of one kind, without groups, and multiply what the model computes. */

@@ -1,5 +1,5 @@
 /** The parts of a network that are reconstructed one after the other: residual blocks where it has them, single layers elsewhere. */
-import { dependencies, type Graph, type Node, type Value } from '../../ir/index.js';
+import { dependencies, type Graph, type Node, nodesMaking, type Value, valuesBehind } from '../../ir/index.js';
 import { layerOperators } from '../../layers/end-layers.js';
 
 export interface Block<Layer> {
@@ -81,25 +81,16 @@ class DataFlow {
   block<Layer>(nodes: readonly Node[], layers: readonly Layer[], end: number): Block<Layer> {
     const made = new Set(nodes.flatMap((node) => node.outputs));
     const read = new Set(nodes.flatMap((node) => [...dependencies(node)]));
-    const constants = this.producersOfConstants(read);
+    const constants = nodesMaking(
+      this.graph,
+      valuesBehind(read, (value) => !this.varying.has(value)),
+    );
     return {
       nodes: [...constants, ...nodes],
       layers,
       inputs: [...read].filter((value) => this.varying.has(value) && !made.has(value)),
       outputs: [...made].filter((value): value is Value => value !== null && (this.lastReadOf(value) >= end || this.graph.isOutput(value))),
     };
-  }
-
-  private producersOfConstants(values: Iterable<Value>): Node[] {
-    const found = new Set<Node>();
-    const pending = [...values];
-    for (let value = pending.pop(); value; value = pending.pop()) {
-      const { producer } = value;
-      if (!producer || this.varying.has(value) || found.has(producer)) continue;
-      found.add(producer);
-      pending.push(...dependencies(producer));
-    }
-    return this.graph.nodes.filter((node) => found.has(node));
   }
 
   private lastReadOf(value: Value): number {
