@@ -1,5 +1,5 @@
 /** How many samples the normal equations of a model's layers are worth. */
-import { graphsWithin, intAttribute, type Model, type Node } from '../ir/index.js';
+import { elementCount, graphsWithin, intAttribute, type Model, type Node } from '../ir/index.js';
 import { channelCount, channelDepth, channelLayout, matrixLayout } from '../layers/channel-layout.js';
 import { reportName } from '../layers/weight-store.js';
 import { countMacs } from '../ops/count-macs.js';
@@ -36,17 +36,21 @@ export function layersOf(model: Model, shapes: ReadonlyMap<string, readonly numb
   return countMacs(model, shapes).perNode.flatMap(({ node, macs }) => {
     const product = nodes.get(node);
     const size = product && weightSize(product, model);
-    return size && macs > 0 ? [{ ...size, rows: macs / (size.depth * size.outputs * batch) }] : [];
+    if (!size || macs <= 0) return [];
+    // A transposed convolution multiplies each input once, and has a row for each of its more outputs.
+    const made = product.opType === 'ConvTranspose' ? shapes.get(product.outputs[0]?.name ?? '') : undefined;
+    const rows = made ? elementCount(made) / size.outputs : macs / (size.depth * size.outputs);
+    return [{ ...size, rows: rows / batch }];
   });
 }
 
-/** Inputs and outputs of the weight: [O, I/g, ...kernel] of a Conv, [K, N] of a MatMul, either way round of a Gemm. */
+/** Inputs and outputs of the weight of a convolution, [K, N] of a MatMul, either way round of a Gemm. */
 function weightSize(node: Node, { graph }: Model): { depth: number; outputs: number; groups: number } | undefined {
   const [, weight] = node.inputs;
   const dims = weight && graph.initializers.get(weight)?.dims;
   if (!dims || dims.length < 2 || node.domain !== '') return undefined;
   const layout =
-    node.opType === 'Conv'
+    node.opType === 'Conv' || node.opType === 'ConvTranspose'
       ? channelLayout(node, dims)
       : node.opType === 'MatMul' || node.opType === 'Gemm'
         ? matrixLayout(intAttribute(node, 'transB', 0) === 1 ? 1 : 0, dims)

@@ -28,6 +28,22 @@ test('large maps take as many as their products are worth, and never fewer than 
   expect(samplesWorth(large.model, large.shapes, 1)).toBe(16);
 });
 
+test('a transposed convolution counts with all its inputs for every output', () => {
+  const [channels, size, stride] = [8, 32, 3];
+  const b = new ModelBuilder();
+  const x = b.input('x', [1, channels, size, size]);
+  const window = { strides: attributeOf.ints([stride, stride]), pads: attributeOf.ints([3, 3, 3, 3]) };
+  const y = b.node('ConvTranspose', [x, b.constant('w', noise([channels, 1, 9, 9], 1))], window);
+  const wide = stride * (size - 1) + 3;
+  const { model } = b.output(y, [1, 1, wide, wide]);
+  nameNodes(model);
+  const shapes = new Map([
+    ['x', [1, channels, size, size]],
+    [y.name, [1, 1, wide, wide]],
+  ]);
+  expect(samplesWorth(model, shapes, 1)).toBe(Math.floor(2e11 / (wide ** 2 * (81 * channels) ** 2)));
+});
+
 test('a wide product that sees one row in a sample has 64 rows for each input, as far as 2,000 samples go', () => {
   const b = new ModelBuilder();
   const x = b.input('x', [2, 20]);
