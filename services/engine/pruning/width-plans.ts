@@ -10,7 +10,7 @@ export interface WidthPlan {
   readonly ladders: readonly (readonly number[])[];
   readonly time?: ModelTime;
   /** Microseconds of a run that no layer accounts for; undefined until a run was timed. */
-  fixed?: number;
+  readonly fixed?: number;
 }
 
 /** Forms of branches that are tried for each multiple. */
@@ -35,9 +35,8 @@ export function plansWithReducedBranches({ roundTo, ladders, time }: WidthPlan, 
 
 const MICROSECONDS = 1000;
 
-/** The times of layers leave out what every run takes: once it is known, it counts on both sides. True when it was learned just now. */
-export function learnFixedTime(plan: WidthPlan, timing: ModelTiming | undefined): boolean {
-  if (plan.fixed !== undefined || !plan.time || !timing) return false;
-  plan.fixed = Math.max(0, timing.before * MICROSECONDS - plan.time.source);
-  return plan.fixed > 0;
+/** The times of layers leave out what every run takes: once it is known, it counts on both sides. Undefined where there is nothing to learn. */
+export function withFixedTime(plan: WidthPlan, timing: ModelTiming | undefined): (WidthPlan & { readonly fixed: number }) | undefined {
+  if (plan.fixed !== undefined || !plan.time || !timing) return undefined;
+  return { ...plan, fixed: Math.max(0, timing.before * MICROSECONDS - plan.time.source) };
 }

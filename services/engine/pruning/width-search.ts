@@ -14,7 +14,7 @@ import { measureModelTime } from './latency/model-time.js';
 import { DEFAULT_MAX_REMOVED, type PruningBudget, type StructuredPruningOptions } from './options.js';
 import { measuredCost, type PrunedCandidate, pruneCandidate } from './prune-candidate.js';
 import type { PruningStudy } from './pruning-study.js';
-import { learnFixedTime, plansWithReducedBranches, type WidthPlan } from './width-plans.js';
+import { plansWithReducedBranches, type WidthPlan, withFixedTime } from './width-plans.js';
 
 export interface WidthTrial {
   readonly roundTo: number;
@@ -87,7 +87,9 @@ export class WidthSearch {
         const own = measured[position] ?? [];
         trials[at] = [...own, ...(trials[at] ?? []).filter(({ reached }) => keepsBudget(reached, asked))];
         const plan = plans[at];
-        if (asked.latency !== undefined && plan && learnFixedTime(plan, own[0]?.timing)) return true;
+        const learned = asked.latency !== undefined && plan ? withFixedTime(plan, own[0]?.timing) : undefined;
+        if (learned) plans[at] = learned;
+        if (learned && learned.fixed > 0) return true;
         const misled = own.filter(({ candidate }) => canGoOn(plan, candidate)).map(({ reached }) => reached);
         goals[at] = corrected(goals[at] ?? asked, tolerant(asked), misled);
         return !misled.every((reached) => keepsBudget(reached, asked));

@@ -1,7 +1,7 @@
 /** Which reduced branches are searched around, and what a timed run teaches of times. */
 import { expect, test } from 'vitest';
 import type { RemovalOrder } from '../../../../services/engine/pruning/importance/removal-order.js';
-import { learnFixedTime, plansWithReducedBranches, type WidthPlan } from '../../../../services/engine/pruning/width-plans.js';
+import { plansWithReducedBranches, type WidthPlan, withFixedTime } from '../../../../services/engine/pruning/width-plans.js';
 
 const order = (costs: readonly number[], isBranch: boolean): RemovalOrder =>
   ({
@@ -32,10 +32,9 @@ test('none where layers were not timed: nothing tells what a branch saves', () =
 test('what a run takes beyond its layers is learned once, and never negative', () => {
   const timing = { before: 0.14, after: 0.1 };
   const plan: WidthPlan = { roundTo: 8, ladders, time };
-  expect(learnFixedTime(plan, timing)).toBe(true);
-  expect(plan.fixed).toBeCloseTo(40);
-  expect(learnFixedTime(plan, timing)).toBe(false);
-  const short: WidthPlan = { roundTo: 8, ladders, time };
-  expect(learnFixedTime(short, { before: 0.09, after: 0.05 })).toBe(false);
-  expect(short.fixed).toBe(0);
+  const learned = withFixedTime(plan, timing);
+  expect(learned?.fixed).toBeCloseTo(40);
+  expect(withFixedTime(learned ?? plan, timing)).toBeUndefined();
+  expect(withFixedTime({ roundTo: 8, ladders }, timing)).toBeUndefined();
+  expect(withFixedTime(plan, { before: 0.09, after: 0.05 })?.fixed).toBe(0);
 });
