@@ -5,7 +5,8 @@
  *
  * npm run bench -- pruning [--only resnet8,fcnn] [--sections exactness,models,latency,repair,combination] [--folder DIR]
  *
- * Models and samples come from LATHE_DATA (default ../shared/data); LATHE_MINILM names the transformer of the section models.
+ * Models and samples come from LATHE_DATA (default ../shared/data); LATHE_MINILM names the transformer of the section models, which calls
+ * files without samples by their path (vad/silero_vad).
  */
 import { parseArgs } from 'node:util';
 import { combinationSection } from './pruning/combination.js';
@@ -18,21 +19,21 @@ import { runSections } from './quantization/run-sections.js';
 import { resnet8, subjects } from './quantization/subjects.js';
 import type { Workbench } from './quantization/workbench.js';
 
+const { values: options } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    sections: { type: 'string', default: 'exactness,models,latency,repair,combination' },
+    folder: { type: 'string' },
+  },
+});
+
 const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = {
   exactness: exactnessSection,
-  models: modelsSection,
+  models: (bench) => modelsSection(bench, options.only),
   latency: latencySection,
   repair: repairSection,
   combination: combinationSection,
 };
-
-const { values: options } = parseArgs({
-  options: {
-    only: { type: 'string' },
-    sections: { type: 'string', default: Object.keys(sections).join() },
-    folder: { type: 'string' },
-  },
-});
 
 await runSections({
   sections,

@@ -19,8 +19,10 @@ interface Listed {
   readonly calibration?: string;
 }
 
-export async function modelsSection(bench: Workbench): Promise<void> {
-  for (const model of listed(bench)) {
+/** `only`: names with commas between; default all. */
+export async function modelsSection(bench: Workbench, only?: string): Promise<void> {
+  const wanted = only?.split(',');
+  for (const model of listed(bench).filter(({ name }) => wanted?.includes(name) ?? true)) {
     const subject = model.subject;
     const calibration = subject
       ? await bench.calibration(subject, Math.min(CALIBRATION_SAMPLES, subject.calibrationSamples))
