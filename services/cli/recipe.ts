@@ -1,16 +1,10 @@
 /** `--recipe`: the name of a preset or a JSON file, checked against the schema; every fault is named by its JSON pointer. */
-import { readFile } from 'node:fs/promises';
 import type { TSchema } from 'typebox';
 import { Settings } from 'typebox/system';
 import { Value } from 'typebox/value';
 import { CompressionRecipe, type MethodName, methods, presets, type ValidationError, withoutForeignBranches } from '#contracts';
 import { UsageError } from './exit-codes.js';
-
-export interface RecipeFault {
-  /** RFC 6901, from the root of the recipe. */
-  readonly pointer: string;
-  readonly message: string;
-}
+import { type DocumentFault, readDocument, refuseFaults } from './json-document.js';
 
 // A union reports the faults of all its branches: by default the list would end before those that were meant.
 Settings.Set({ maxErrors: 1_000 });
@@ -21,18 +15,13 @@ export async function readRecipe(nameOrFile: string): Promise<CompressionRecipe>
   if (!nameOrFile.endsWith('.json')) {
     throw new UsageError(`There is no recipe '${nameOrFile}'. Presets: ${Object.keys(presets).join(', ')}; or the path of a .json file.`);
   }
-  const document = parseJson(nameOrFile, await readFile(nameOrFile, 'utf8'));
-  const faults = recipeFaults(document);
-  if (faults.length > 0) {
-    throw new UsageError(
-      [`${nameOrFile} is not a recipe:`, ...faults.map(({ pointer, message }) => `  ${pointer || '/'}: ${message}`)].join('\n'),
-    );
-  }
+  const document = await readDocument(nameOrFile);
+  refuseFaults(nameOrFile, 'a recipe', recipeFaults(document));
   return Value.Parse(CompressionRecipe, document);
 }
 
 /** All faults of a document that should be a recipe; empty when it is one. */
-export function recipeFaults(document: unknown): RecipeFault[] {
+export function recipeFaults(document: unknown): DocumentFault[] {
   const steps = isObject(document) && Array.isArray(document.steps) ? document.steps : [];
   // Each step is checked against the schema of the method that it names, and stands as a valid one while the rest is checked.
   const withoutSteps =
@@ -41,7 +30,7 @@ export function recipeFaults(document: unknown): RecipeFault[] {
   return [...outside, ...steps.flatMap((step, index) => stepFaults(step, `/steps/${index}`))];
 }
 
-function stepFaults(step: unknown, pointer: string): RecipeFault[] {
+function stepFaults(step: unknown, pointer: string): DocumentFault[] {
   const name = isObject(step) ? step.method : undefined;
   if (typeof name !== 'string' || !Object.hasOwn(methods, name)) {
     return [{ pointer: `${pointer}/method`, message: `must be one of ${Object.keys(methods).join(', ')}` }];
@@ -49,7 +38,7 @@ function stepFaults(step: unknown, pointer: string): RecipeFault[] {
   return faultsOf(methods[name as MethodName].schema, step, pointer);
 }
 
-function faultsOf(schema: TSchema, value: unknown, prefix: string): RecipeFault[] {
+function faultsOf(schema: TSchema, value: unknown, prefix: string): DocumentFault[] {
   const errors = Value.Errors(schema, value).map(
     (error): ValidationError => (error.keyword === 'anyOf' ? { ...error, schemaPath: `${error.schemaPath}/anyOf` } : error),
   );
@@ -63,14 +52,6 @@ function faultsOf(schema: TSchema, value: unknown, prefix: string): RecipeFault[
 function messageOf({ keyword, params, message = 'is not valid' }: ValidationError): string {
   if (keyword === 'boolean') return 'is not a known field';
   return 'allowedValues' in params && Array.isArray(params.allowedValues) ? `must be one of ${params.allowedValues.join(', ')}` : message;
-}
-
-function parseJson(file: string, text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new UsageError(`${file} is not JSON: ${error instanceof Error ? error.message : String(error)}`);
-  }
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

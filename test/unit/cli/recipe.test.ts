@@ -32,6 +32,10 @@ describe('readRecipe', () => {
     await expect(readRecipe('dynamic-int9')).rejects.toThrow(/dynamic-int9.*clean-up, dynamic-int8/);
   });
 
+  it('names the file when it cannot be read', async () => {
+    await expect(readRecipe(join(folder, 'nowhere.json'))).rejects.toThrow(/nowhere\.json cannot be read/);
+  });
+
   it('names the file when it is not JSON', async () => {
     const path = await file('{"steps":');
     await expect(readRecipe(path)).rejects.toThrow(`${path} is not JSON`);
