@@ -4,9 +4,10 @@
  * of the folder.
  *
  * npm run bench -- pruning [--only resnet8,fcnn] [--sections exactness,models,latency,repair,combination] [--folder DIR]
+ *                          [--models resnet8,vad/models/silero_vad.onnx]
  *
- * Models and samples come from LATHE_DATA (default ../shared/data); LATHE_MINILM names the transformer of the section models, which calls
- * files without samples by their path (vad/silero_vad).
+ * Models and samples come from LATHE_DATA (default ../shared/data); LATHE_MINILM names the transformer of the section models, which takes
+ * those that --models names, files without samples by their path.
  */
 import { parseArgs } from 'node:util';
 import { combinationSection } from './pruning/combination.js';
@@ -22,6 +23,7 @@ import type { Workbench } from './quantization/workbench.js';
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string' },
+    models: { type: 'string' },
     sections: { type: 'string', default: 'exactness,models,latency,repair,combination' },
     folder: { type: 'string' },
   },
@@ -29,7 +31,7 @@ const { values: options } = parseArgs({
 
 const sections: Readonly<Record<string, (bench: Workbench) => Promise<void>>> = {
   exactness: exactnessSection,
-  models: (bench) => modelsSection(bench, options.only),
+  models: (bench) => modelsSection(bench, options.models),
   latency: latencySection,
   repair: repairSection,
   combination: combinationSection,
