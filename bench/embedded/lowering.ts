@@ -22,7 +22,7 @@ import { energySaved, psnrLost } from './thresholds.js';
 /** Of PSNR on pictures of T91; the rest of the 0.10 dB is for what Set5 has that T91 does not. */
 export const T91_LOSS = 0.09;
 /** Maps that are left as they are count as words, coded or not. */
-const WORD = 16;
+export const WORD = 16;
 /** That exponents can be compared at. */
 const WIDEST = 15;
 /** At which they are, where no widths were found before. */
@@ -36,29 +36,35 @@ export interface LoweringChoice {
   readonly scaling?: 'with' | 'without' | undefined;
 }
 
-export async function loweringSection(bench: Workbench, { only, profiles, scaling }: LoweringChoice): Promise<void> {
-  const wanted = shippedProfiles.filter(({ name }) => profiles === undefined || profiles.split(',').includes(name));
-  for (const subject of superResolutionModels(dataFolder, only))
-    for (const accelerator of wanted)
+export const chosenProfiles = ({ profiles }: LoweringChoice): readonly AcceleratorProfile[] =>
+  shippedProfiles.filter(({ name }) => profiles === undefined || profiles.split(',').includes(name));
+
+/** Whether channels are scaled first, for each way that is wanted. */
+export const chosenScalings = ({ scaling }: LoweringChoice): readonly boolean[] =>
+  scaling === undefined ? [false, true] : [scaling === 'with'];
+
+export async function loweringSection(bench: Workbench, choice: LoweringChoice): Promise<void> {
+  for (const subject of superResolutionModels(dataFolder, choice.only))
+    for (const accelerator of chosenProfiles(choice))
       await attempt(bench, { section: 'lowering', subject: subject.name, profile: accelerator.name }, () =>
-        lowered(bench, subject, { accelerator, scaling }),
+        lowered(bench, subject, { accelerator, scalings: chosenScalings(choice) }),
       );
 }
 
 interface Lowering {
   readonly accelerator: AcceleratorProfile;
-  readonly scaling: LoweringChoice['scaling'];
+  readonly scalings: readonly boolean[];
 }
 
 /** Shares by taking steps away: the artifact without its coded maps, and one without scaling, which is compared at the widths found before. */
-async function lowered(bench: Workbench, subject: SuperResolutionModel, { accelerator, scaling }: Lowering): Promise<void> {
+async function lowered(bench: Workbench, subject: SuperResolutionModel, { accelerator, scalings }: Lowering): Promise<void> {
   const model = decodeModelFile(subject.path);
   const test = judgedOn(testPairs(), subject);
   const judge = psnrJudge(bench.runtime, model, { ...judgedOn(judgingPairs(subject), subject), maxDrop: T91_LOSS });
   const context = { ...benchContext(bench, subject), accelerator, judge };
   const [float, before] = [await psnr(bench.runtime, model, test), await dramEnergy(bench, model, { accelerator, test })];
   let activation_bits: number | undefined;
-  for (const isScaled of scaling === undefined ? [false, true] : [scaling === 'with']) {
+  for (const isScaled of scalings) {
     const started = performance.now();
     const copy = cloneModel(model);
     if (isScaled) await crossLayerScaling(copy, { activation_bits: activation_bits ?? SCALING_BITS, compressed_maps: true }, context);

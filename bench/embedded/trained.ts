@@ -5,14 +5,14 @@
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type AcceleratorProfile, BIT_TABLE_KEY, bitTableOf, shippedProfiles } from '../../services/engine/accelerators/index.js';
+import { type AcceleratorProfile, BIT_TABLE_KEY, bitTableOf } from '../../services/engine/accelerators/index.js';
 import { activationCompression } from '../../services/engine/activation-compression/index.js';
 import { type CompressionPlan, type CompressionReport, type CompressionStep, compress } from '../../services/engine/index.js';
 import type { Model } from '../../services/engine/ir/index.js';
 import { decodeModelFile } from '../../services/engine/onnx/index.js';
 import { dataFolder } from '../quantization/subjects.js';
 import { attempt, THREADS, type Workbench } from '../quantization/workbench.js';
-import { dramEnergy, type LoweringChoice, T91_LOSS } from './lowering.js';
+import { chosenProfiles, chosenScalings, dramEnergy, type LoweringChoice, T91_LOSS, WORD } from './lowering.js';
 import { benchContext, type Judged, type Pair, pairs, psnr, sourceOf, testPairs } from './luma-pairs.js';
 import { writePatches, writePictures } from './luma-patches.js';
 import { type SuperResolutionModel, superResolutionModels } from './superres-models.js';
@@ -22,9 +22,6 @@ const PATCHES = { side: 32, stride: 16 } as const;
 /** One in this many pictures of T91 is not taught: recipes are chosen by these. */
 const HELD_STEP = 6;
 const BORDER = 3;
-/** Maps that are not lowered count as words, coded or not. */
-const WORD = 16;
-
 const losses = [{ kind: 'mse', border: BORDER }] as const;
 
 interface TaughtRecipe {
@@ -100,12 +97,11 @@ class TaughtNetwork {
     private readonly about: Subject,
   ) {}
 
-  async run({ profiles, scaling }: LoweringChoice): Promise<void> {
+  async run(choice: LoweringChoice): Promise<void> {
     const { subject, recipe } = this.about;
     const student = await this.made('student', { model: subject.path, plan: { steps: recipe.narrower } });
-    const wanted = shippedProfiles.filter(({ name }) => profiles === undefined || profiles.split(',').includes(name));
-    for (const isScaled of scaling === undefined ? [false, true] : [scaling === 'with'])
-      for (const accelerator of wanted)
+    for (const isScaled of chosenScalings(choice))
+      for (const accelerator of chosenProfiles(choice))
         await attempt(this.bench, { section: 'trained', subject: subject.name, profile: accelerator.name, scaled: isScaled }, () =>
           this.lowered(student, { accelerator, isScaled }),
         );
