@@ -329,3 +329,6 @@ export function firstSamples(source: RunSource, count: number): RunSource {
     runs: (size, limit = count) => source.runs(size, Math.min(limit, count)),
   };
 }
+
+/** Methods that train weights in float. */
+export const learningMethods: ReadonlySet<string> = new Set(['train', 'fine-tune', 'distill']);

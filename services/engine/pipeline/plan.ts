@@ -5,7 +5,7 @@ import type { DistributionAwareOptions } from '../distribution-aware/index.js';
 import { EngineError } from '../engine-errors.js';
 import type { ImageOptions } from '../evaluation/image-quality.js';
 import type { LowRankOptions } from '../low-rank/index.js';
-import type { Objective, Target } from '../method.js';
+import { learningMethods, type Objective, type Target } from '../method.js';
 import type { CrossLayerScalingOptions, PrecisionLoweringOptions } from '../precision/index.js';
 import type { LayerDroppingOptions, StructuredPruningOptions } from '../pruning/index.js';
 import type { QatOptions } from '../qat/index.js';
@@ -185,9 +185,6 @@ export function processorOf({ target }: Pick<CompressionPlan, 'target'>): Target
 export function objectiveOf(plan: Pick<CompressionPlan, 'target' | 'objective'>): Objective {
   return plan.objective ?? (acceleratorOf(plan) ? 'size' : 'latency');
 }
-
-/** Methods that train weights in float. */
-export const learningMethods: ReadonlySet<MethodName> = new Set(['train', 'fine-tune', 'distill']);
 
 /**
  * The steps as they will run: clean-up first, unless the plan says where; behind the steps that learn when the plan begins with

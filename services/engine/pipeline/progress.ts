@@ -1,5 +1,6 @@
 /** Progress of a compression: one fraction over all phases, with the time that is probably left. */
-import { type CompressionStep, learningMethods, type MethodName } from './plan.js';
+import { learningMethods } from '../method.js';
+import type { CompressionStep, MethodName } from './plan.js';
 
 export type Phase = 'decode' | MethodName | 'verify' | 'measure' | 'report';
 

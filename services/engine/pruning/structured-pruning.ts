@@ -3,7 +3,7 @@ import { EngineError } from '../engine-errors.js';
 import { adoptModel } from '../ir/adopt-model.js';
 import type { Model } from '../ir/index.js';
 import { nameNodes } from '../layers/node-names.js';
-import { type BudgetOutcome, type MethodContext, type MethodOutcome, partOf } from '../method.js';
+import { type BudgetOutcome, learningMethods, type MethodContext, type MethodOutcome, partOf } from '../method.js';
 import { timeModels } from '../timing/whole-model-timing.js';
 import { budgetUse, described, figuresOf, type Reached, relaxed } from './budget-figures.js';
 import { DEFAULT_BUDGET, type PruningBudget, removesBranches, type StructuredPruningOptions } from './options.js';
@@ -18,10 +18,8 @@ import { WidthSearch, type WidthTrial } from './width-search.js';
 const LESS = [0.75, 0.5, 0.25, 0.1] as const;
 
 /** What is taught afterwards is judged afterwards: a bound on the metric is none on the network that the teaching begins with. */
-const teachingMethods: readonly string[] = ['train', 'fine-tune', 'distill'];
-
 function judgedNow({ judge, ...rest }: MethodContext): MethodContext {
-  const isTaught = rest.followedBy?.some((method) => teachingMethods.includes(method));
+  const isTaught = rest.followedBy?.some((method) => learningMethods.has(method));
   return judge && !isTaught ? { ...rest, judge } : rest;
 }
 
