@@ -16,12 +16,6 @@ export interface ReadingPlan {
   readonly dims: ReadonlyMap<string, readonly number[]> | undefined;
 }
 
-/**
- * Threads spin from kernel to kernel, but no longer: on a machine that others use, too, the default of a millisecond takes the
- * processor from the very thread that is waited for (measured with two cores: half the speed under load, none gained without).
- */
-const SESSION = { config: { 'session.intra_op.allow_spinning': '1', 'session.intra_op.spin_duration_us': '20' } };
-
 /** Sizes of tensors in one run, by name. */
 export async function surveyDims(
   runtime: Runtime,
@@ -119,7 +113,7 @@ async function openSession(
   plan: ReadingPlan,
 ): Promise<{ session: ExecutionSession; outputs: ObservingOutputs }> {
   const observing = observingModel(model, plan.readings, plan.dims ? [] : sizedNames(plan));
-  return { session: await runtime.open(observing.model, SESSION), outputs: observing.outputs };
+  return { session: await runtime.open(observing.model), outputs: observing.outputs };
 }
 
 function sizedNames({ readings, derived }: ReadingPlan): string[] {

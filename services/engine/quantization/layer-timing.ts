@@ -1,6 +1,7 @@
 /** How long a layer takes in float32 and in int8 on this machine: both variants looped inside one small model. */
 import { attributeOf, elementCount, Graph, int64Tensor, Model, Node, type Tensor, tensorOf, Value } from '../ir/index.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
+import { timedConfig } from '../runtime/timed-session.js';
 import { madeUpTensor } from '../timing/made-up-tensor.js';
 
 /** Microseconds for one execution. */
@@ -37,7 +38,7 @@ const IR_VERSION = 8;
 /** Minima over interleaved rounds, as other load on the machine only ever adds time. Takes some tens of milliseconds. */
 export async function timeLayer(runtime: Runtime, layer: TimedLayer): Promise<LayerTiming> {
   const turns = Math.max(TURNS_MIN, Math.min(TURNS_MAX, Math.round(TURN_MACS / Math.max(1, layer.macs))));
-  const session = await runtime.open(timingModel(layer), { config: { 'session.intra_op.allow_spinning': '1' } });
+  const session = await runtime.open(timingModel(layer), { config: timedConfig });
   try {
     const activation = madeUpTensor(layer.activationDims);
     const run = (float: number, integer: number): Promise<number> => elapsed(session, { activation, float, integer });

@@ -1,8 +1,8 @@
 /** Latency of one or several models on this machine: warm-up, interleaved turns, order statistics over the quiet rounds. */
-import { setTimeout } from 'node:timers/promises';
 import type { Model, Tensor } from '../ir/index.js';
 import { INTERVAL_ROUNDS_MIN, isKnownWithin, isUndecided, type RatioInterval, ratioInterval } from '../timing/ratio-interval.js';
 import type { OrtRuntime, OrtSession } from './ort-session.js';
+import { timedConfig } from './timed-session.js';
 
 export interface BenchmarkSubject {
   readonly model: string | Model;
@@ -28,8 +28,6 @@ export interface Latency {
 const RUNS_MIN = 5;
 /** A model keeps the processor for about this long before the other has its turn. */
 const TURN_MS = 3;
-/** Pause before a turn: until then the other model's idle threads spin and take a core. */
-const PAUSE_MS = 2;
 /** Rounds in which something else took the processor are left out, for all models alike: the quietest share is kept. */
 const ROUNDS_KEPT = 0.5;
 /** A measurement that was disturbed, or does not tell which of two models is faster, goes on, to this many times the budget. */
@@ -38,11 +36,9 @@ const STRETCH_MAX = 3;
 const DISTURBED_RATIO = 1.6;
 /** The ratio of two models is certain when it lies within this share of itself, after this many rounds. */
 const CERTAIN_SHARE = 0.015;
-const CERTAIN_ROUNDS = 24;
+const CERTAIN_ROUNDS = 16;
 /** Models that differ by less than this are called alike: more rounds are not worth their time. */
 export const ALIKE_SHARE = 0.05;
-/** What a program that uses the runtime's defaults sees. */
-const timedConfig = { 'session.intra_op.allow_spinning': '1' } as const;
 
 interface Contender {
   readonly session: OrtSession;
@@ -139,7 +135,7 @@ async function takeRounds(
     for (const index of rounds.length % 2 === 0 ? order : order.reverse()) {
       options.signal?.throwIfAborted();
       const contender = contenders[index];
-      if (contender) round[index] = await takeTurn(contender, contenders.length > 1 ? PAUSE_MS : 0);
+      if (contender) round[index] = await takeTurn(contender);
     }
     rounds.push(round);
     options.progress?.(Math.min(1, (performance.now() - started) / Math.max(1, deadline - started)));
@@ -164,8 +160,7 @@ function mean(times: readonly number[]): number {
 }
 
 /** Short turns: the more rounds there are, the more of them fall between two disturbances. The first of several runs meets cold caches. */
-async function takeTurn({ run }: Contender, pauseMs: number): Promise<number[]> {
-  if (pauseMs > 0) await setTimeout(pauseMs);
+async function takeTurn({ run }: Contender): Promise<number[]> {
   const times: number[] = [];
   const started = performance.now();
   for (let before = started; times.length === 0 || before - started < TURN_MS; ) {

@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Model, Tensor } from '../ir/index.js';
 import type { KernelTime, ProfileOptions, SessionOptions } from './execution-session.js';
+import { timedConfig } from './timed-session.js';
 
 /** A session that can be run on bound feeds, and whose profile lies on disk once it is closed. */
 interface ProfiledSession {
@@ -26,8 +27,8 @@ export async function profileKernels(
   await mkdir(folder, { recursive: true });
   const sessions: ProfiledSession[] = [];
   try {
-    const config = { 'session.intra_op.allow_spinning': '1' };
-    for (const [index, model] of models.entries()) sessions.push(await open(model, { config, profilePrefix: join(folder, `${index}-`) }));
+    for (const [index, model] of models.entries())
+      sessions.push(await open(model, { config: timedConfig, profilePrefix: join(folder, `${index}-`) }));
     await takeTurns(
       sessions.map((session) => session.prepare(feeds)),
       options,

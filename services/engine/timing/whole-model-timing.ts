@@ -2,6 +2,7 @@
 import type { Model, Tensor } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
 import type { ExecutionSession } from '../runtime/execution-session.js';
+import { timedConfig } from '../runtime/timed-session.js';
 import { sampleFeeds } from './observed-activations.js';
 import { INTERVAL_ROUNDS_MIN, isKnownWithin, isUndecided, type RatioInterval, ratioInterval } from './ratio-interval.js';
 
@@ -37,10 +38,9 @@ export async function timeAlternatives(
   afters: readonly Model[],
   context: MethodContext,
 ): Promise<readonly ModelTiming[] | undefined> {
-  const options = { config: { 'session.intra_op.allow_spinning': '1' } };
   const sessions: ExecutionSession[] = [];
   try {
-    for (const model of [before, ...afters]) sessions.push(await context.runtime.open(model, options));
+    for (const model of [before, ...afters]) sessions.push(await context.runtime.open(model, { config: timedConfig }));
     for await (const feeds of sampleFeeds(before, context)) {
       const turns = await warmUp(sessions, feeds);
       if (turns !== undefined) return await timeSessions(sessions, { feeds, turns }, context.signal);
