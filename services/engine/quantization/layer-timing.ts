@@ -1,7 +1,6 @@
 /** How long a layer takes in float32 and in int8 on this machine: both variants looped inside one small model. */
 import { attributeOf, elementCount, Graph, int64Tensor, Model, Node, type Tensor, tensorOf, Value } from '../ir/index.js';
-import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
-import { timedConfig } from '../runtime/timed-session.js';
+import { type ExecutionSession, type Runtime, timedConfig } from '../runtime/execution-session.js';
 import { madeUpTensor } from '../timing/made-up-tensor.js';
 
 /** Microseconds for one execution. */

@@ -1,8 +1,8 @@
 /** Latency of one or several models on this machine: warm-up, interleaved turns, order statistics over the quiet rounds. */
 import type { Model, Tensor } from '../ir/index.js';
-import { INTERVAL_ROUNDS_MIN, isKnownWithin, isUndecided, type RatioInterval, ratioInterval } from '../timing/ratio-interval.js';
+import { INTERVAL_ROUNDS_MIN, isKnownWithin, isUndecided, quantile, type RatioInterval, ratioInterval } from '../timing/ratio-interval.js';
+import { timedConfig } from './execution-session.js';
 import type { OrtRuntime, OrtSession } from './ort-session.js';
-import { timedConfig } from './timed-session.js';
 
 export interface BenchmarkSubject {
   readonly model: string | Model;
@@ -183,14 +183,6 @@ function quietest(rounds: readonly Round[]): readonly Round[] {
     .sort((a, b) => a.disturbance - b.disturbance)
     .slice(0, kept)
     .map(({ round }) => round);
-}
-
-/** Quantile by linear interpolation between order statistics (Hyndman and Fan 1996, type 7). `sorted` ascends and is not empty. */
-export function quantile(sorted: readonly number[], q: number): number {
-  const position = (sorted.length - 1) * q;
-  const below = sorted[Math.floor(position)] ?? Number.NaN;
-  const above = sorted[Math.ceil(position)] ?? Number.NaN;
-  return below + (above - below) * (position - Math.floor(position));
 }
 
 function summarize(times: readonly number[]): Latency {

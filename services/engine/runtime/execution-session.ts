@@ -36,6 +36,12 @@ export interface SessionOptions {
   readonly profilePrefix?: string;
 }
 
+/**
+ * Configuration of a session that is timed. Threads spin, as a program with the runtime's default settings sees it, but only between the
+ * runs of one turn: those of a session whose turn is over otherwise hold a core while another one is timed (decision 0014).
+ */
+export const timedConfig = { 'session.intra_op.allow_spinning': '1', 'session.intra_op.spin_duration_us': '100' } as const;
+
 /** Time of one kernel of the optimized graph; its node is named after nodes or values of the model it was made from. */
 export interface KernelTime {
   readonly node: string;
@@ -58,7 +64,7 @@ export interface Runtime {
    * `model_invalid`, `model_unsupported`, `opset_unsupported`, `external_data_invalid` or `runtime_failed`.
    */
   open(model: string | Model, options?: SessionOptions): Promise<ExecutionSession>;
-  /** Kernel times of each model, runs in turns, all cores spinning as a program with default settings would see it. */
+  /** Kernel times of each model, runs in turns, with `timedConfig`. */
   profile(
     models: readonly (string | Model)[],
     feeds: ReadonlyMap<string, Tensor>,

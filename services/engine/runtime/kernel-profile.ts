@@ -3,8 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Model, Tensor } from '../ir/index.js';
-import type { KernelTime, ProfileOptions, SessionOptions } from './execution-session.js';
-import { timedConfig } from './timed-session.js';
+import { type KernelTime, type ProfileOptions, type SessionOptions, timedConfig } from './execution-session.js';
 
 /** A session that can be run on bound feeds, and whose profile lies on disk once it is closed. */
 interface ProfiledSession {

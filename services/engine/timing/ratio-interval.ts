@@ -33,3 +33,11 @@ export function isKnownWithin({ low, high }: RatioInterval, share: number): bool
 export function isUndecided(interval: RatioInterval, share: number): boolean {
   return interval.low < 1 && interval.high > 1 && !isKnownWithin(interval, share);
 }
+
+/** Quantile by linear interpolation between order statistics (Hyndman and Fan 1996, type 7). `sorted` ascends and is not empty. */
+export function quantile(sorted: readonly number[], q: number): number {
+  const position = (sorted.length - 1) * q;
+  const below = sorted[Math.floor(position)] ?? Number.NaN;
+  const above = sorted[Math.ceil(position)] ?? Number.NaN;
+  return below + (above - below) * (position - Math.floor(position));
+}

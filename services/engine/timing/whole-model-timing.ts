@@ -1,12 +1,11 @@
 /** Whether a rewritten model is faster than the one it was made from: what single layers won can be lost between them. */
 import type { Model, Tensor } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
-import type { ExecutionSession } from '../runtime/execution-session.js';
-import { timedConfig } from '../runtime/timed-session.js';
+import { type ExecutionSession, timedConfig } from '../runtime/execution-session.js';
 import { sampleFeeds } from './observed-activations.js';
-import { INTERVAL_ROUNDS_MIN, isKnownWithin, isUndecided, type RatioInterval, ratioInterval } from './ratio-interval.js';
+import { INTERVAL_ROUNDS_MIN, isKnownWithin, isUndecided, quantile, type RatioInterval, ratioInterval } from './ratio-interval.js';
 
-/** Milliseconds of one run. */
+/** Milliseconds of one run: the fastest of `before`; that of `after` by the middle of the ratios, as the fastest runs of both meet by luck. */
 export interface ModelTiming {
   readonly before: number;
   readonly after: number;
@@ -27,7 +26,7 @@ const STRETCH = 3;
 /** Short models run several times a round, so that a turn is long against the clock and the switch between two thread pools. */
 const TURN_MS = 2;
 
-/** Minima over interleaved rounds, as other load only ever adds time; undefined when no input is known that the model runs on. */
+/** Over interleaved rounds, as other load falls on both; undefined when no input is known that the model runs on. */
 export async function timeModels(before: Model, after: Model, context: MethodContext): Promise<ModelTiming | undefined> {
   return (await timeAlternatives(before, [after], context))?.[0];
 }
@@ -79,10 +78,18 @@ async function timeSessions(
     for (const [index, session] of sessions.entries()) times[index]?.push(await elapsed(session, feeds, turns));
   }
   const [before = [], ...afters] = times;
-  return afters.map((after) => {
-    const ratio = ratioInterval(ratiosOf(before, after));
-    return { before: Math.min(...before), after: Math.min(...after), ...(ratio ? { ratio } : {}) };
-  });
+  return afters.map((after) => timingOf(before, after));
+}
+
+function timingOf(before: readonly number[], after: readonly number[]): ModelTiming {
+  const ratios = ratiosOf(before, after);
+  const ratio = ratioInterval(ratios);
+  const fastest = Math.min(...before);
+  const middle = quantile(
+    ratios.sort((a, b) => a - b),
+    0.5,
+  );
+  return { before: fastest, after: fastest / middle, ...(ratio ? { ratio } : {}) };
 }
 
 function ratiosOf(before: readonly number[], after: readonly number[]): number[] {
@@ -90,7 +97,7 @@ function ratiosOf(before: readonly number[], after: readonly number[]): number[]
 }
 
 function areClear([before = [], ...afters]: readonly (readonly number[])[]): boolean {
-  return afters.every((after) => isClear({ before: Math.min(...before), after: Math.min(...after) }, ratiosOf(before, after)));
+  return afters.every((after) => isClear(timingOf(before, after), after.length));
 }
 
 /** Whether one may be faster as well as slower. */
@@ -101,12 +108,11 @@ function mayGoEitherWay([before = [], ...afters]: readonly (readonly number[])[]
   });
 }
 
-/** A slower model is never clear by its fastest runs alone: all rounds of it may have been disturbed. */
-function isClear({ before, after }: ModelTiming, ratios: readonly number[]): boolean {
-  const interval = ratioInterval(ratios);
+/** A slower model needs more rounds to be clear: few in a row may all have been disturbed. */
+function isClear({ before, after, ratio: interval }: ModelTiming, rounds: number): boolean {
   if (!interval) return false;
   if (before / after > CLEAR_RATIO && interval.low > 1) return true;
-  const isSlower = interval.high < TIE.low && ratios.length >= SLOWER_ROUNDS_MIN;
+  const isSlower = interval.high < TIE.low && rounds >= SLOWER_ROUNDS_MIN;
   return interval.low > TIE.high || isSlower || (interval.high >= TIE.low && isKnownWithin(interval, CLEAR_SHARE));
 }
 

@@ -1,22 +1,10 @@
 /** Latency measurement: order statistics, fair turns, and the difference between a small and a large model. */
 import { describe, expect, test } from 'vitest';
 import { float32Tensor } from '../../../../services/engine/ir/index.js';
-import { isDisturbed, measureLatencies, measurePairLatencies, quantile } from '../../../../services/engine/runtime/benchmark.js';
+import { isDisturbed, measureLatencies, measurePairLatencies } from '../../../../services/engine/runtime/benchmark.js';
 import { createOrtRuntime } from '../../../../services/engine/runtime/ort-session.js';
 import { classifier } from '../../../support/build-model.js';
 import { temporaryFolder } from '../../../support/temporary-folder.js';
-
-describe('quantile', () => {
-  test.each([
-    [[1, 2, 3, 4], 0.5, 2.5],
-    [[1, 2, 3], 0.5, 2],
-    [[0, 10], 0.9, 9],
-    [[7], 0.9, 7],
-    [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], 0.9, 10],
-  ])('of %j at %d is %d', (sorted, q, expected) => {
-    expect(quantile(sorted, q)).toBeCloseTo(expected, 12);
-  });
-});
 
 const feeds = (features: number) => new Map([['x', float32Tensor([1, features], new Float32Array(features).fill(0.5))]]);
 

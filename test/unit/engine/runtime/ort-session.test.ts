@@ -14,8 +14,8 @@ import {
   Value,
 } from '../../../../services/engine/ir/index.js';
 import { encodeModelFile } from '../../../../services/engine/onnx/index.js';
+import { timedConfig } from '../../../../services/engine/runtime/execution-session.js';
 import { createOrtRuntime } from '../../../../services/engine/runtime/ort-session.js';
-import { timedConfig } from '../../../../services/engine/runtime/timed-session.js';
 import { buildModel, classifier } from '../../../support/build-model.js';
 import { temporaryFolder } from '../../../support/temporary-folder.js';
 

@@ -53,6 +53,17 @@ describe('timeModels', () => {
     expect(timing?.ratio?.high).toBeGreaterThan(1);
   });
 
+  it('does not go by one run that was lucky where load falls on both', async () => {
+    const [before, after] = [model(), model()];
+    const laws = new Map<Model, Law>([
+      [before, (run) => (run === 5 ? 2 : 4)],
+      [after, () => 3],
+    ]);
+    const timing = await timeModels(before, after, contextWith(laws));
+    expect(timing?.before).toBeLessThan(3);
+    expect(timing?.after).toBeLessThan(timing?.before ?? 0);
+  });
+
   it('knows a model that is slower in every round', async () => {
     const [before, after] = [model(), model()];
     const laws = new Map<Model, Law>([
