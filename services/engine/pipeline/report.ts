@@ -231,8 +231,9 @@ function warningsOf(
 ): string[] {
   const warnings: string[] = [];
   const fidelity = measurements.evaluation.reference?.fidelity;
-  if (speedup < 1) warnings.push(`speed: the artifact is slower than the source on this processor (${speedup.toFixed(2)} times as fast).`);
   const interval = measurements.speedupInterval;
+  if (interval.high < 1)
+    warnings.push(`speed: the artifact is slower than the source on this processor (${speedup.toFixed(2)} times as fast).`);
   if (isUndecided(interval, ALIKE_SHARE))
     warnings.push(
       `speed: the measurement does not tell whether the artifact is faster: ${interval.low.toFixed(2)} to ${interval.high.toFixed(2)} times (95 %). Measure again on a quiet machine.`,

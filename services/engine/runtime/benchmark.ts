@@ -25,6 +25,14 @@ export interface Latency {
   readonly runs: number;
 }
 
+const BUDGET_MS = 1500;
+/** Share of the budget. */
+const WARM_UP = 0.15;
+/** Sessions are opened so many times, less often when the ratio of two models is certain, and once when that takes longer than the budget. */
+const OPENINGS = 3;
+const OPENINGS_CERTAIN = 2;
+/** Of each opening but the first, which takes its share of the time whatever it finds. */
+const ROUNDS_MIN = 3;
 const RUNS_MIN = 5;
 /** A model keeps the processor for about this long before the other has its turn. */
 const TURN_MS = 3;
@@ -81,37 +89,60 @@ export async function measureLatencies(
   return (await timeInTurns(runtime, subjects, options)).latencies;
 }
 
-/** The models take turns, so that a slow spell of the machine falls on all of them; the order alternates. */
+/**
+ * The models take turns, so that a slow spell of the machine falls on all of them; the order alternates. Their sessions are opened anew, as
+ * what a run takes depends on where threads and memory happen to lie (decision 0014).
+ */
 async function timeInTurns(
   runtime: OrtRuntime,
   subjects: readonly BenchmarkSubject[],
   options: BenchmarkOptions,
 ): Promise<{ latencies: Latency[]; rounds: readonly Round[] }> {
-  const budgetMs = options.budgetMs ?? 1500;
+  const rounds: Round[] = [];
+  const latencies = (): Latency[] => {
+    const quiet = quietest(rounds);
+    return subjects.map((_, index) => summarize(quiet.flatMap((round) => round[index] ?? [])));
+  };
+  const isTold = (): boolean => {
+    const ratio = ratioOf(rounds);
+    const mayGoEitherWay = ratio !== null && isUndecided(ratio, ALIKE_SHARE);
+    return isCertain(rounds) || (!latencies().some(isDisturbed) && !mayGoEitherWay);
+  };
+  let openings = 1;
+  const goesOn = (opening: number): boolean => {
+    if (opening < openings) return opening < OPENINGS_CERTAIN || !isCertain(rounds);
+    return opening < STRETCH_MAX * openings && !isTold();
+  };
+  for (let opening = 0; opening === 0 || goesOn(opening); opening += 1) {
+    const progress = (fraction: number): void => options.progress?.(Math.min(1, (opening + fraction) / openings));
+    openings = (await timeOpening(runtime, subjects, { rounds, options: { ...options, progress } })).openings;
+  }
+  return { latencies: latencies(), rounds };
+}
+
+/** Adds the rounds of one opening to `rounds`; says how many openings the budget is for. */
+async function timeOpening(
+  runtime: OrtRuntime,
+  subjects: readonly BenchmarkSubject[],
+  { rounds, options }: { readonly rounds: Round[]; readonly options: BenchmarkOptions },
+): Promise<{ readonly openings: number }> {
+  const { budgetMs = BUDGET_MS, threads, signal } = options;
   const contenders: Contender[] = [];
-  const sessions: OrtSession[] = [];
   try {
+    const started = performance.now();
     for (const { model, feeds } of subjects) {
-      options.signal?.throwIfAborted();
-      const session = await runtime.open(model, { config: timedConfig, ...(options.threads ? { threads: options.threads } : {}) });
-      sessions.push(session);
+      signal?.throwIfAborted();
+      const session = await runtime.open(model, { config: timedConfig, ...(threads ? { threads } : {}) });
       contenders.push({ session, run: session.prepare(feeds) });
     }
-    const started = performance.now();
-    for (const contender of contenders) await warmUp(contender, (budgetMs * 0.15) / contenders.length, options.signal);
-    const rounds: Round[] = [];
-    let latencies: Latency[] = [];
-    for (let stretch = 1; stretch <= STRETCH_MAX; stretch++) {
-      await takeRounds(contenders, { rounds, deadline: started + budgetMs * stretch, options });
-      const quiet = quietest(rounds);
-      latencies = contenders.map((_, index) => summarize(quiet.flatMap((round) => round[index] ?? [])));
-      const ratio = ratioOf(rounds);
-      const mayGoEitherWay = ratio !== null && isUndecided(ratio, ALIKE_SHARE);
-      if (isCertain(rounds) || (!latencies.some(isDisturbed) && !mayGoEitherWay)) break;
-    }
-    return { latencies, rounds };
+    const opened = performance.now();
+    const openings = opened - started < budgetMs ? OPENINGS : 1;
+    const shareMs = budgetMs / openings;
+    for (const contender of contenders) await warmUp(contender, (shareMs * WARM_UP) / contenders.length, signal);
+    await takeRounds(contenders, { rounds, deadline: opened + shareMs, options });
+    return { openings };
   } finally {
-    for (const session of sessions) await session.close();
+    for (const { session } of contenders) await session.close();
   }
 }
 
@@ -128,8 +159,9 @@ async function takeRounds(
   { rounds, deadline, options }: { rounds: Round[]; deadline: number; options: BenchmarkOptions },
 ): Promise<void> {
   const started = performance.now();
-  const least = contenders.length === 2 ? INTERVAL_ROUNDS_MIN : RUNS_MIN;
-  while (rounds.length < least || (performance.now() < deadline && !isCertain(rounds))) {
+  const isFirst = rounds.length === 0;
+  const least = isFirst ? (contenders.length === 2 ? INTERVAL_ROUNDS_MIN : RUNS_MIN) : rounds.length + ROUNDS_MIN;
+  while (rounds.length < least || (performance.now() < deadline && (isFirst || !isCertain(rounds)))) {
     const round: number[][] = contenders.map(() => []);
     const order = [...contenders.keys()];
     for (const index of rounds.length % 2 === 0 ? order : order.reverse()) {

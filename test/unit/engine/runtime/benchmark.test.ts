@@ -1,8 +1,13 @@
 /** Latency measurement: order statistics, fair turns, and the difference between a small and a large model. */
 import { describe, expect, test } from 'vitest';
-import { float32Tensor } from '../../../../services/engine/ir/index.js';
-import { isDisturbed, measureLatencies, measurePairLatencies } from '../../../../services/engine/runtime/benchmark.js';
-import { createOrtRuntime } from '../../../../services/engine/runtime/ort-session.js';
+import { float32Tensor, type Model } from '../../../../services/engine/ir/index.js';
+import {
+  type BenchmarkSubject,
+  isDisturbed,
+  measureLatencies,
+  measurePairLatencies,
+} from '../../../../services/engine/runtime/benchmark.js';
+import { createOrtRuntime, type OrtRuntime } from '../../../../services/engine/runtime/ort-session.js';
 import { classifier } from '../../../support/build-model.js';
 import { temporaryFolder } from '../../../support/temporary-folder.js';
 
@@ -26,6 +31,29 @@ describe('measureLatencies', () => {
     const { ratio } = await measurePairLatencies(runtime, [large, small], { budgetMs: 1000 });
     expect(ratio.low).toBeGreaterThan(1);
     expect(ratio.high).toBeGreaterThanOrEqual(ratio.low);
+  });
+
+  test('sessions are opened anew, so that one that lies badly does not decide', async () => {
+    const base = createOrtRuntime({ scratch: await temporaryFolder() });
+    const [steady, moody] = [classifier({ features: 16, hidden: 16 }), classifier({ features: 16, hidden: 16 })];
+    let openings = 0;
+    const runtime: OrtRuntime = {
+      ...base,
+      async open(model, options) {
+        const session = await base.open(model, options);
+        const isBad = model === moody && openings++ === 0;
+        const forMs = model === steady ? 0.4 : isBad ? 2 : 0.2;
+        const prepare = () => async (): Promise<void> => {
+          const end = performance.now() + forMs;
+          while (performance.now() < end);
+        };
+        return { ...session, prepare };
+      },
+    };
+    const subject = (model: Model): BenchmarkSubject => ({ model, feeds: feeds(16) });
+    const { latencies } = await measurePairLatencies(runtime, [subject(steady), subject(moody)], { budgetMs: 300 });
+    expect(openings).toBeGreaterThan(1);
+    expect(latencies[1].median_ms).toBeLessThan(latencies[0].median_ms);
   });
 
   test('order statistics are in order, and each model runs at least five times however short the time', async () => {

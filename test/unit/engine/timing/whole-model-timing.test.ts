@@ -12,11 +12,12 @@ function model(): Model {
   return builder.output(builder.node('Relu', [builder.input('x', ['n', 4])])).model;
 }
 
-/** Milliseconds of the run with this number. */
-type Law = (run: number) => number;
+/** Milliseconds of the run with this number, counted over all sessions of the model; `opening` is the number of its session. */
+type Law = (run: number, opening: number) => number;
 
 function contextWith(laws: ReadonlyMap<Model, Law>): MethodContext {
   const context = contextFor('measured');
+  const counts = new Map([...laws.keys()].map((model) => [model, { runs: 0, openings: 0 }]));
   return {
     ...context,
     sample: new Map([['x', noise([1, 4], 1)]]),
@@ -24,13 +25,13 @@ function contextWith(laws: ReadonlyMap<Model, Law>): MethodContext {
       ...runtime,
       async open(opened) {
         const law = typeof opened === 'string' ? undefined : laws.get(opened);
-        let runs = 0;
+        const count = (typeof opened === 'string' ? undefined : counts.get(opened)) ?? { runs: 0, openings: 0 };
+        const opening = count.openings++;
         return {
           inputs: [],
           outputs: [],
           async run(): Promise<Map<string, Tensor>> {
-            const end = performance.now() + (law?.(runs) ?? 0);
-            runs += 1;
+            const end = performance.now() + (law?.(count.runs++, opening) ?? 0);
             while (performance.now() < end);
             return new Map();
           },
@@ -62,6 +63,16 @@ describe('timeModels', () => {
     const timing = await timeModels(before, after, contextWith(laws));
     expect(timing?.before).toBeLessThan(3);
     expect(timing?.after).toBeLessThan(timing?.before ?? 0);
+  });
+
+  it('opens the sessions anew, so that one that lies badly does not decide', async () => {
+    const [before, after] = [model(), model()];
+    const laws = new Map<Model, Law>([
+      [before, (_, opening) => (opening === 0 ? 6 : 2)],
+      [after, () => 3],
+    ]);
+    const timing = await timeModels(before, after, contextWith(laws));
+    expect(timing?.after).toBeGreaterThan(timing?.before ?? 0);
   });
 
   it('knows a model that is slower in every round', async () => {
