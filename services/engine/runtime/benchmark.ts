@@ -108,12 +108,12 @@ async function timeInTurns(
     const mayGoEitherWay = ratio !== null && isUndecided(ratio, ALIKE_SHARE);
     return isCertain(rounds) || (!latencies().some(isDisturbed) && !mayGoEitherWay);
   };
-  let openings = 1;
+  let openings: number = OPENINGS;
   const goesOn = (opening: number): boolean => {
     if (opening < openings) return opening < OPENINGS_CERTAIN || !isCertain(rounds);
     return opening < STRETCH_MAX * openings && !isTold();
   };
-  for (let opening = 0; opening === 0 || goesOn(opening); opening += 1) {
+  for (let opening = 0; goesOn(opening); opening += 1) {
     const progress = (fraction: number): void => options.progress?.(Math.min(1, (opening + fraction) / openings));
     openings = (await timeOpening(runtime, subjects, { rounds, options: { ...options, progress } })).openings;
   }

@@ -49,12 +49,12 @@ export async function timeAlternatives(
 ): Promise<readonly ModelTiming[] | undefined> {
   const times: number[][] = [before, ...afters].map(() => []);
   const started = performance.now();
-  let openings = 1;
+  let openings: number = OPENINGS;
   const goesOn = (opening: number): boolean => {
     if (opening < openings) return opening < OPENINGS_CLEAR || !areClear(times);
     return performance.now() - started < STRETCH * BUDGET_MS && (times[0]?.length ?? 0) < ROUNDS_MAX && mayGoEitherWay(times);
   };
-  for (let opening = 0; opening === 0 || goesOn(opening); opening += 1) {
+  for (let opening = 0; goesOn(opening); opening += 1) {
     const found = await timeOpening([before, ...afters], { times, context });
     if (!found) return undefined;
     openings = found.openMs < OPENING_MS_MAX ? OPENINGS : 1;
