@@ -33,6 +33,8 @@ export interface Measurements {
   readonly sourceLatency: Latency;
   readonly artifactLatency: Latency;
   /** In which source over artifact lies, with a confidence of 95 %. */
+  /** Source over artifact, round against round. */
+  readonly speedup: number;
   readonly speedupInterval: RatioInterval;
   readonly sourceMacs: number | null;
   readonly artifactMacs: number | null;
@@ -55,6 +57,7 @@ export async function measurePair(runtime: OrtRuntime, request: MeasureRequest):
   const subjectOf = (model: string): BenchmarkSubject => ({ model, feeds: samples.first });
   const {
     latencies: [sourceLatency, artifactLatency],
+    speedup,
     ratio: speedupInterval,
   } = await measurePairLatencies(runtime, [subjectOf(request.sourcePath), subjectOf(request.artifactPath)], {
     budgetMs: request.budgetMs,
@@ -72,7 +75,7 @@ export async function measurePair(runtime: OrtRuntime, request: MeasureRequest):
   signal.throwIfAborted();
   const fusion = await fusionOf(runtime, request, warnings);
   return {
-    ...{ sourceLatency, artifactLatency, speedupInterval, sourceShapes, artifactShapes, evaluation, fusion, warnings },
+    ...{ sourceLatency, artifactLatency, speedup, speedupInterval, sourceShapes, artifactShapes, evaluation, fusion, warnings },
     sourceMacs: sourceShapes && countMacs(request.source, sourceShapes).total,
     artifactMacs: artifactShapes && countMacs(request.artifact, artifactShapes).total,
   };
