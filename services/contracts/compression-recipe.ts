@@ -519,7 +519,9 @@ export const QualityGate = Type.Object(
         description: 'Largest loss of the metric, absolute (0.01 = one point of top-1; dB of PSNR). Needs labels.',
       }),
     ),
-    min_speedup: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'Source median latency over artifact median latency.' })),
+    min_speedup: Type.Optional(
+      Type.Number({ exclusiveMinimum: 0, description: 'Time of the source over that of the artifact, measured in turns.' }),
+    ),
     min_size_ratio: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'Source bytes over artifact bytes.' })),
     min_sqnr_db: Type.Optional(Type.Number({ description: 'Signal to quantization noise of the outputs, in decibels.' })),
   },

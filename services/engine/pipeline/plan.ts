@@ -138,7 +138,7 @@ export interface QualityGate {
   readonly metric?: MetricName;
   /** Largest loss of the metric, absolute; needs labels. */
   readonly max_metric_drop?: number;
-  /** Source median latency over artifact median latency. */
+  /** Time of the source over that of the artifact, in turns. */
   readonly min_speedup?: number;
   /** Source bytes over artifact bytes. */
   readonly min_size_ratio?: number;
