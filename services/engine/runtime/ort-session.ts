@@ -82,7 +82,10 @@ export function createOrtRuntime(options: OrtRuntimeOptions): OrtRuntime {
 /**
  * Threads spin from kernel to kernel, but no longer: with the default they hold a core long after a run, and take it from the very thread
  * that is waited for where others use the machine, too. Without any spinning a network of short kernels takes up to twice its time.
+ * A session that says anything of spinning itself says all of it.
  */
+const restingThreads = { 'session.intra_op.allow_spinning': '1', 'session.intra_op.spin_duration_us': '20' } as const;
+
 function nativeOptions(model: Model, options: SessionOptions & { threads: number }): InferenceSession.SessionOptions {
   const foldedBytes = Math.max(FOLDED_BYTES_MIN, FOLDED_BYTES_PER_ELEMENT * largestConstantElements(model));
   return {
@@ -96,8 +99,7 @@ function nativeOptions(model: Model, options: SessionOptions & { threads: number
     ...(options.optimizedModelPath ? { optimizedModelFilePath: options.optimizedModelPath } : {}),
     ...(options.profilePrefix ? { enableProfiling: true, profileFilePrefix: options.profilePrefix } : {}),
     extra: {
-      'session.intra_op.allow_spinning': '1',
-      'session.intra_op.spin_duration_us': '20',
+      ...('session.intra_op.allow_spinning' in (options.config ?? {}) ? {} : restingThreads),
       'optimization.constant_folding_max_output_size_in_bytes': String(foldedBytes),
       ...options.config,
     },
