@@ -1,6 +1,14 @@
 /** Latency of one or several models on this machine: warm-up, interleaved turns, order statistics over the quiet rounds. */
 import type { Model, Tensor } from '../ir/index.js';
-import { INTERVAL_ROUNDS_MIN, isKnownWithin, isUndecided, quantile, type RatioInterval, ratioInterval } from '../timing/ratio-interval.js';
+import {
+  INTERVAL_ROUNDS_MIN,
+  isKnownWithin,
+  isUndecided,
+  middleRatio,
+  quantile,
+  type RatioInterval,
+  ratioInterval,
+} from '../timing/ratio-interval.js';
 import { timedConfig } from './execution-session.js';
 import type { OrtRuntime, OrtSession } from './ort-session.js';
 
@@ -80,8 +88,7 @@ export async function measurePairLatencies(
   const [first, second] = latencies;
   const ratio = ratioOf(rounds);
   if (!first || !second || !ratio) throw new RangeError('measurePairLatencies: one latency per model');
-  const ratios = ratiosOf(rounds).sort((a, b) => a - b);
-  return { latencies: [first, second], speedup: quantile(ratios, 0.5), ratio };
+  return { latencies: [first, second], speedup: middleRatio(ratiosOf(rounds)), ratio };
 }
 
 /** Latencies in the order of `subjects`. Throws what opening and running throw, and the signal's reason when it is aborted. */

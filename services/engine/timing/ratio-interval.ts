@@ -24,6 +24,14 @@ export function ratioInterval(ratios: readonly number[]): RatioInterval | null {
   return low === undefined || high === undefined ? null : { low, high };
 }
 
+/** The middle of the ratios. */
+export function middleRatio(ratios: readonly number[]): number {
+  return quantile(
+    [...ratios].sort((a, b) => a - b),
+    0.5,
+  );
+}
+
 /** Whether the ratio lies within this share of itself to both sides. */
 export function isKnownWithin({ low, high }: RatioInterval, share: number): boolean {
   return high - low < 2 * share * low;

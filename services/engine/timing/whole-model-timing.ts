@@ -3,7 +3,7 @@ import type { Model, Tensor } from '../ir/index.js';
 import type { MethodContext } from '../method.js';
 import { type ExecutionSession, timedConfig } from '../runtime/execution-session.js';
 import { sampleFeeds } from './observed-activations.js';
-import { INTERVAL_ROUNDS_MIN, isKnownWithin, isUndecided, quantile, type RatioInterval, ratioInterval } from './ratio-interval.js';
+import { INTERVAL_ROUNDS_MIN, isKnownWithin, isUndecided, middleRatio, type RatioInterval, ratioInterval } from './ratio-interval.js';
 
 /** Milliseconds of one run: the fastest of `before`; that of `after` by the middle of the ratios, as the fastest runs of both meet by luck. */
 export interface ModelTiming {
@@ -127,11 +127,7 @@ function timingOf(before: readonly number[], after: readonly number[]): ModelTim
   const ratios = ratiosOf(before, after);
   const ratio = ratioInterval(ratios);
   const fastest = Math.min(...before);
-  const middle = quantile(
-    ratios.sort((a, b) => a - b),
-    0.5,
-  );
-  return { before: fastest, after: fastest / middle, ...(ratio ? { ratio } : {}) };
+  return { before: fastest, after: fastest / middleRatio(ratios), ...(ratio ? { ratio } : {}) };
 }
 
 function ratiosOf(before: readonly number[], after: readonly number[]): number[] {
