@@ -84,7 +84,7 @@ module.exports = {
       'cli-needs-no-adapters',
       'the CLI runs the engine on local files and starts the service; it opens no database',
       { path: '^services/cli/' },
-      { path: '^services/platform/', pathNot: '^services/platform/(lifecycle|config)/' },
+      { path: '^services/platform/', pathNot: '^services/platform/(lifecycle|config|programs)/' },
     ),
     rule(
       'front-door:engine',
@@ -188,6 +188,6 @@ module.exports = {
     tsPreCompilationDeps: true,
     preserveSymlinks: true,
     doNotFollow: { path: ['node_modules', '^services/platform/db/generated/'] },
-    enhancedResolveOptions: { conditionNames: ['source', 'import', 'require', 'node', 'default'], exportsFields: ['exports'] },
+    enhancedResolveOptions: { conditionNames: ['import', 'require', 'node', 'default'], exportsFields: ['exports'] },
   },
 };

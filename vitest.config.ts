@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 // Vitest also hands these to Node as --conditions, where 'import' or 'default' would make require() load ES modules.
-const conditions = ['source', 'node'];
+const conditions = ['node'];
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions, externalConditions: conditions } },

@@ -1,7 +1,7 @@
 /**
  * How fast jobs are accepted and begun: POST /v1/jobs at 100 requests per second while a job runs, then the time from POST to the
  * first progress of the job's own process, one job at a time. The service is the embedded default, from dist.
- * Run: npm run build && node --conditions=source --import tsx bench/api-latency.ts [seconds]
+ * Run: npm run build && node --import tsx bench/api-latency.ts [seconds]
  */
 import { cpus, loadavg } from 'node:os';
 import { setTimeout } from 'node:timers/promises';

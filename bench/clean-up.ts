@@ -1,6 +1,6 @@
 /**
  * Clean-up of real models: nodes, bytes, largest difference of the outputs and interleaved latency, before and after.
- * Prints one JSON line per file. Run: node --conditions=source --import tsx bench/clean-up.ts [FILE...]
+ * Prints one JSON line per file. Run: node --import tsx bench/clean-up.ts [FILE...]
  * Without files it takes every .onnx below LATHE_DATA (default ../shared/data).
  */
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';

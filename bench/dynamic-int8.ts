@@ -1,6 +1,6 @@
 /**
  * dynamic-int8 on real models: size, accuracy and latency before and after, as the product measures them.
- * Prints one JSON line per model. Run: node --conditions=source --import tsx bench/dynamic-int8.ts
+ * Prints one JSON line per model. Run: node --import tsx bench/dynamic-int8.ts
  * Models of LATHE_DATA (default ../shared/data). LATHE_MINILM names a transformer (minilm_sst2.onnx; sst2_test.npz and
  * sst2_train512.npz beside it); LATHE_REFERENCES names further artifacts of it, separated by commas, to time beside ours.
  */

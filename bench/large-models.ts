@@ -1,6 +1,6 @@
 /**
  * Memory that large models take: inspects a 1 GiB model in one file, and copies one of more than 2 GiB with external data.
- * Run: node --conditions=source --import tsx bench/large-models.ts [folder]. Needs 6 GiB of disk, removed at the end.
+ * Run: node --import tsx bench/large-models.ts [folder]. Needs 6 GiB of disk, removed at the end.
  *
  * 2026-11-23, Intel Xeon (2 cores, shared), Node 20.20.2: a process that only loads the engine peaks at 82 MiB; inspecting
  * 1,024 MiB at 82 MiB (0.080 of the file, 7 ms); reading and writing 2,304 MiB at 152 MiB (15 s).

@@ -33,16 +33,7 @@ export async function speedSection(bench: Workbench, python: string | undefined)
       const ours: Figures[] = [];
       const theirs: Figures[] = [];
       for (let turn = 0; turn < TURNS; turn++) {
-        ours.push(
-          await figures(process.execPath, [
-            '--conditions=source',
-            '--import',
-            'tsx',
-            join(import.meta.dirname, 'steps.ts'),
-            subject,
-            model,
-          ]),
-        );
+        ours.push(await figures(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'steps.ts'), subject, model]));
         if (python) theirs.push(await figures(python, [script, subject, '2']));
       }
       const of = (all: readonly Figures[], pick: (each: Figures) => number): number | null =>

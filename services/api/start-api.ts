@@ -1,8 +1,8 @@
 /** The API as a process starts it: connect, build, listen; closed in reverse order. */
 import type { ProcessContext } from '#platform/lifecycle';
+import { packageVersion } from '#platform/programs';
 import { buildApp } from './app.js';
 import { openApiDeps } from './deps.js';
-import { packageVersion } from './package-version.js';
 
 /** Resolves with the address when requests are answered. */
 export async function startApi({ config, logger, registry, readiness, onShutdown }: ProcessContext): Promise<{ url: string }> {

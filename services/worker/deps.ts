@@ -1,7 +1,6 @@
 /** Composition root of the worker: the one place where its adapters are constructed. */
 import { availableParallelism, hostname } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type ConfigWithDatabase, minimalEnvironment } from '#platform/config';
 import {
   blobRepository,
@@ -15,6 +14,7 @@ import {
 import { Readiness } from '#platform/lifecycle';
 import { createQueueMetrics, createRegistry, createWorkerMetrics, type Registry } from '#platform/observability';
 import { type OutboxRelay, startOutboxRelay } from '#platform/outbox';
+import { programFile, runsFromSource } from '#platform/programs';
 import { createJobConsumer, createJobQueue } from '#platform/queue';
 import { openBlobStore } from '#platform/storage';
 import type { EngineChildOptions } from './compression/engine-child.js';
@@ -152,7 +152,8 @@ function listenFor(url: string, { relay, running }: { relay: OutboxRelay; runnin
 
 /** From source with the TypeScript loader of this process, from dist without. */
 function engineProgram(): Pick<EngineChildOptions, 'entry' | 'execArgv'> {
-  const extension = path.extname(import.meta.url);
-  const entry = fileURLToPath(new URL(`./compression/engine-process${extension}`, import.meta.url));
-  return { entry, execArgv: extension === '.ts' ? ['--conditions=source', '--import', import.meta.resolve('tsx')] : [] };
+  return {
+    entry: programFile('worker/compression/engine-process'),
+    execArgv: runsFromSource ? ['--import', import.meta.resolve('tsx')] : [],
+  };
 }

@@ -69,14 +69,7 @@ for (const backend of ['postgres', 'redis'] as const) {
     async function consumerProcess(hang: boolean): Promise<{ child: ChildProcess; lines: string[] }> {
       const { redisUrl, prefix } = config.queue;
       const program = 'test/support/programs/queue-consumer.ts';
-      const args = [
-        '--conditions',
-        'source',
-        '--import',
-        'tsx',
-        program,
-        JSON.stringify({ databaseUrl: database.url, redisUrl, prefix, hang }),
-      ];
+      const args = ['--import', 'tsx', program, JSON.stringify({ databaseUrl: database.url, redisUrl, prefix, hang })];
       const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
       children.push(child);
       const lines: string[] = [];

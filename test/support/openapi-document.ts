@@ -2,11 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import { Readiness } from '#platform/lifecycle';
 import { createApiMetrics, createLogger, createRegistry } from '#platform/observability';
+import { packageVersion } from '#platform/programs';
 import { buildApp } from '../../services/api/app.js';
 import type { ApiDeps } from '../../services/api/deps.js';
 import { cursorCodec } from '../../services/api/http/cursor.js';
 import { createJobWatcher } from '../../services/api/jobs/job-watcher.js';
-import { packageVersion } from '../../services/api/package-version.js';
 
 export async function openApiDocument(): Promise<Record<string, unknown>> {
   const registry = createRegistry('api');

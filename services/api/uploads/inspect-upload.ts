@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { AppError, isErrorCode } from '#contracts';
+import { programFile, runsFromSource } from '#platform/programs';
 
 export interface InspectionTask {
   /** External data lies beside it. */
@@ -26,17 +27,15 @@ const resourceLimits = { maxOldGenerationSizeMb: 1_024, maxYoungGenerationSizeMb
 /** Each takes memory of its own. */
 const threadsMax = 2;
 
-const inDist = !import.meta.url.endsWith('.ts');
-
 /** From source the thread must load TypeScript, which in a thread takes a call where a process takes a flag. */
 function startThread(task: InspectionTask): Worker {
   const options = { workerData: task, resourceLimits, stdout: true, stderr: true, env: {} };
-  if (inDist) return new Worker(new URL('./inspection-thread.js', import.meta.url), options);
+  const script = pathToFileURL(programFile('api/uploads/inspection-thread'));
+  if (!runsFromSource) return new Worker(script, options);
   // By file: the package's export would be resolved for require() here.
   const loader = new URL('./esm/api/index.mjs', pathToFileURL(createRequire(import.meta.url).resolve('tsx')));
-  const script = new URL('./inspection-thread.ts', import.meta.url);
   const bootstrap = `import('${loader}').then(({ register }) => { register(); return import('${script}'); });`;
-  return new Worker(bootstrap, { ...options, eval: true, execArgv: ['--conditions=source'] });
+  return new Worker(bootstrap, { ...options, eval: true, execArgv: [] });
 }
 
 let running = 0;

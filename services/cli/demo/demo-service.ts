@@ -3,8 +3,8 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { childEnvironment } from '#platform/config';
+import { programFile } from '#platform/programs';
 
 const READY_TIMEOUT_MS = 120_000;
 
@@ -40,8 +40,10 @@ export async function startDemoService(dataDir: string, webhookReceiver: string)
     S3_SECRET_ACCESS_KEY: undefined,
     S3_FORCE_PATH_STYLE: undefined,
   });
-  const main = fileURLToPath(new URL(`../main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url));
-  const child = spawn(process.execPath, [...process.execArgv, main, 'serve'], { env: environment, stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn(process.execPath, [...process.execArgv, programFile('cli/main'), 'serve'], {
+    env: environment,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
   const ended = once(child, 'exit');
   return {
     url: `http://127.0.0.1:${port}`,

@@ -32,9 +32,9 @@ export type ValueShapes = ReadonlyMap<string, readonly number[]>;
 export interface Measurements {
   readonly sourceLatency: Latency;
   readonly artifactLatency: Latency;
-  /** In which source over artifact lies, with a confidence of 95 %. */
   /** Source over artifact, round against round. */
   readonly speedup: number;
+  /** In which it lies, with a confidence of 95 %. */
   readonly speedupInterval: RatioInterval;
   readonly sourceMacs: number | null;
   readonly artifactMacs: number | null;

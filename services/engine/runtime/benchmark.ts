@@ -2,7 +2,7 @@
 import type { Model, Tensor } from '../ir/index.js';
 import {
   INTERVAL_ROUNDS_MIN,
-  isKnownWithin,
+  isKnownForWhatItSays,
   isUndecided,
   middleRatio,
   quantile,
@@ -39,7 +39,7 @@ const WARM_UP = 0.15;
 /** Sessions are opened so many times, less often when the ratio of two models is certain, and once when that takes longer than the budget. */
 const OPENINGS = 3;
 const OPENINGS_CERTAIN = 2;
-/** Of each opening but the first, which takes its share of the time whatever it finds. */
+/** Of each opening but the first, whatever they take. */
 const ROUNDS_MIN = 3;
 const RUNS_MIN = 5;
 /** A model keeps the processor for about this long before the other has its turn. */
@@ -50,7 +50,7 @@ const ROUNDS_KEPT = 0.5;
 const STRETCH_MAX = 3;
 /** Median over fastest run, above which something else must have held the processor; models alone stay below 1.4. */
 const DISTURBED_RATIO = 1.6;
-/** The ratio of two models is certain when it lies within this share of itself, after this many rounds. */
+/** The ratio of two models is certain when it lies within this share of itself, or is known for what it says, after so many rounds of each opening. */
 const CERTAIN_SHARE = 0.015;
 const CERTAIN_ROUNDS = 16;
 /** Models that differ by less than this are called alike: more rounds are not worth their time. */
@@ -170,9 +170,11 @@ async function takeRounds(
   { rounds, deadline, options }: { rounds: Round[]; deadline: number; options: BenchmarkOptions },
 ): Promise<void> {
   const started = performance.now();
-  const isFirst = rounds.length === 0;
-  const least = isFirst ? (contenders.length === 2 ? INTERVAL_ROUNDS_MIN : RUNS_MIN) : rounds.length + ROUNDS_MIN;
-  while (rounds.length < least || (performance.now() < deadline && (isFirst || !isCertain(rounds)))) {
+  const before = rounds.length;
+  const leastOfFirst = contenders.length === 2 ? INTERVAL_ROUNDS_MIN : RUNS_MIN;
+  const least = before === 0 ? leastOfFirst : before + ROUNDS_MIN;
+  const isTold = (): boolean => rounds.length >= before + CERTAIN_ROUNDS && isCertain(rounds);
+  while (rounds.length < least || (performance.now() < deadline && !isTold())) {
     const round: number[][] = contenders.map(() => []);
     const order = [...contenders.keys()];
     for (const index of rounds.length % 2 === 0 ? order : order.reverse()) {
@@ -189,7 +191,7 @@ async function takeRounds(
 function isCertain(rounds: readonly Round[]): boolean {
   if (rounds.length < CERTAIN_ROUNDS) return false;
   const interval = ratioOf(rounds);
-  return interval !== null && isKnownWithin(interval, CERTAIN_SHARE);
+  return interval !== null && isKnownForWhatItSays(interval, CERTAIN_SHARE);
 }
 
 /** Of the times of two models round by round; null for another number of models or too few rounds. */

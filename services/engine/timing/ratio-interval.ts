@@ -32,6 +32,19 @@ export function middleRatio(ratios: readonly number[]): number {
   );
 }
 
+/** A claim of a gain or a loss is as good when its size is known within a tenth. */
+const SHARE_OF_DIFFERENCE = 0.1;
+
+/**
+ * Whether the ratio is known well enough for what it says: within `share` of itself to both sides, or within a tenth of what parts it from
+ * one (in logarithms: 1.2 within 2 %, 2.0 within 7 %).
+ */
+export function isKnownForWhatItSays(interval: RatioInterval, share: number): boolean {
+  const difference = Math.min(Math.abs(Math.log(interval.low)), Math.abs(Math.log(interval.high)));
+  const isOneSided = interval.low > 1 || interval.high < 1;
+  return isKnownWithin(interval, Math.max(share, isOneSided ? SHARE_OF_DIFFERENCE * difference : 0));
+}
+
 /** Whether the ratio lies within this share of itself to both sides. */
 export function isKnownWithin({ low, high }: RatioInterval, share: number): boolean {
   return high - low < 2 * share * low;

@@ -29,8 +29,9 @@ const BUDGET_MS = 600;
 const OPENINGS = 3;
 const OPENINGS_CLEAR = 2;
 const OPENING_MS_MAX = 1500;
-/** Of one opening. */
+/** Of one opening; it ends early when the answer is clear after so many. */
 const ROUNDS_MIN = 3;
+const ROUNDS_CLEAR = 16;
 /** Times the budget that may go by while a model can still be faster or slower than the one it was made from. */
 const STRETCH = 3;
 /** Short models run several times a round, so that a turn is long against the clock and the switch between two thread pools. */
@@ -117,7 +118,9 @@ async function takeRounds(
   signal: AbortSignal,
 ): Promise<void> {
   const started = performance.now();
-  for (let round = 0; round < rounds || performance.now() - started < BUDGET_MS / OPENINGS; round += 1) {
+  const goesOn = (round: number): boolean =>
+    performance.now() - started < BUDGET_MS / OPENINGS && !(round >= ROUNDS_CLEAR && areClear(times));
+  for (let round = 0; round < rounds || goesOn(round); round += 1) {
     signal.throwIfAborted();
     for (const [index, session] of sessions.entries()) times[index]?.push(await elapsed(session, feeds, turns));
   }

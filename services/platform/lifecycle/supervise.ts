@@ -1,8 +1,8 @@
 /** `npm start`: database, schema, first key, then API, worker and webhooks as processes of their own, kept alive and stopped in order. */
-import { fileURLToPath } from 'node:url';
 import closeWithGrace from 'close-with-grace';
 import type { Config, ProcessRole } from '../config/index.js';
 import { createLogger, type Logger, resolveLogFormat } from '../observability/index.js';
+import { programFile } from '../programs/index.js';
 import { bannerText } from './banner.js';
 import { prepareInstallation, supervisedEnvironment } from './installation.js';
 import { ManagedProcess } from './managed-process.js';
@@ -15,12 +15,6 @@ const roles: readonly ProcessRole[] = ['api', 'worker', 'webhooks'];
 
 /** A process ends itself when its grace is over; this is for one that cannot even do that. */
 const KILL_AFTER_MS = 5_000;
-
-/** main.ts beside these sources, main.js beside the compiled files. */
-export function mainFile(role: ProcessRole): string {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  return fileURLToPath(new URL(`../../${role}/main.${extension}`, import.meta.url));
-}
 
 /** Resolves when everything is ready; the process then lives until a signal. */
 export async function supervise(config: Config): Promise<void> {
@@ -44,7 +38,7 @@ export async function supervise(config: Config): Promise<void> {
     const installation = await preparing;
     if (stack.closing) return;
     const environment = supervisedEnvironment(installation.config, resolveLogFormat(config.logFormat));
-    for (const role of roles) processes.push(new ManagedProcess({ role, main: mainFile(role), environment, logger }));
+    for (const role of roles) processes.push(new ManagedProcess({ role, main: programFile(`${role}/main`), environment, logger }));
     // Reversed, because the stack closes the last first.
     for (const [index, role] of [...roles.entries()].reverse()) {
       stack.push(role, async () => processes[index]?.stop(config.shutdownGraceMs + KILL_AFTER_MS));

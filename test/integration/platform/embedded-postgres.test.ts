@@ -58,7 +58,7 @@ async function query(url: string, sql: string): Promise<Record<string, unknown>[
   }
 }
 async function useInProcess(prefix: string[] = []): Promise<{ child: ChildProcess; url: string; started: boolean; error?: string }> {
-  const [command = '', ...args] = [...prefix, process.execPath, '--conditions', 'source', '--import', 'tsx', program, dataDir];
+  const [command = '', ...args] = [...prefix, process.execPath, '--import', 'tsx', program, dataDir];
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   children.push(child);
   const line = await new Promise<string>((resolve) => createInterface({ input: child.stdout }).once('line', resolve));

@@ -1,7 +1,7 @@
 /** Order statistics of what was timed. */
 import { describe, expect, test } from 'vitest';
 import { pseudoRandom } from '../../../../services/engine/runtime/pseudo-random.js';
-import { quantile, ratioInterval } from '../../../../services/engine/timing/ratio-interval.js';
+import { isKnownForWhatItSays, quantile, ratioInterval } from '../../../../services/engine/timing/ratio-interval.js';
 
 describe('quantile', () => {
   test.each([
@@ -25,5 +25,18 @@ describe('ratioInterval', () => {
     );
     expect(held.length / 2000).toBeGreaterThan(0.94);
     expect(held.length / 2000).toBeLessThan(0.99);
+  });
+});
+
+describe('isKnownForWhatItSays', () => {
+  test.each([
+    ['a tie within the share', { low: 0.99, high: 1.01 }, true],
+    ['a tie that is wider', { low: 0.97, high: 1.02 }, false],
+    ['a small gain needs the share', { low: 1.05, high: 1.1 }, false],
+    ['twice the speed, within a tenth of that', { low: 1.95, high: 2.15 }, true],
+    ['half the speed, within a tenth of that', { low: 0.47, high: 0.5 }, true],
+    ['twice the speed or hardly any gain', { low: 1.1, high: 2 }, false],
+  ])('%s', (_, interval, known) => {
+    expect(isKnownForWhatItSays(interval, 0.015)).toBe(known);
   });
 });
