@@ -9,7 +9,8 @@ function textOf(file: string, seen = new Map<string, string>()): string {
   if (!seen.has(file)) {
     const text = readFileSync(file, 'utf8');
     seen.set(file, text);
-    for (const [, part] of text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+\.js)"/g)) textOf(path.join(path.dirname(file), part ?? ''), seen);
+    for (const [, part] of text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+\.js)"/g))
+      textOf(path.join(path.dirname(file), part ?? ''), seen);
   }
   return [...seen.values()].join('\n');
 }
