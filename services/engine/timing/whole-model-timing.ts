@@ -34,6 +34,8 @@ const ROUNDS_MIN = 3;
 const ROUNDS_CLEAR = 16;
 /** Times the budget that may go by while a model can still be faster or slower than the one it was made from. */
 const STRETCH = 3;
+/** Of each session before its first round: the code around a run of microseconds is itself compiled only after hundreds of runs. */
+const WARM_UP_MS = 15;
 /** Short models run several times a round, so that a turn is long against the clock and the switch between two thread pools. */
 const TURN_MS = 2;
 
@@ -96,6 +98,10 @@ async function warmUp(sessions: readonly ExecutionSession[], feeds: ReadonlyMap<
   try {
     for (const session of sessions) await elapsed(session, feeds, 1);
     const [before] = sessions;
+    for (const session of sessions) {
+      const end = performance.now() + WARM_UP_MS;
+      while (performance.now() < end) await session.run(feeds);
+    }
     const runMs = before ? await elapsed(before, feeds, 1) : 0;
     return Math.max(1, Math.round(TURN_MS / Math.max(runMs, 0.001)));
   } catch {
@@ -122,7 +128,8 @@ async function takeRounds(
     performance.now() - started < BUDGET_MS / OPENINGS && !(round >= ROUNDS_CLEAR && areClear(times));
   for (let round = 0; round < rounds || goesOn(round); round += 1) {
     signal.throwIfAborted();
-    for (const [index, session] of sessions.entries()) times[index]?.push(await elapsed(session, feeds, turns));
+    const order = [...sessions.entries()];
+    for (const [index, session] of round % 2 === 0 ? order : order.reverse()) times[index]?.push(await elapsed(session, feeds, turns));
   }
 }
 

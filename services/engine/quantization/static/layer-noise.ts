@@ -28,7 +28,7 @@ export interface LayerNoiseRequest {
 const SAMPLES = 4;
 const VALUES_PER_SAMPLE = 2 ** 14;
 /** Noise of single layers costs a run for each: what takes longer in all is left out of the report. */
-const LOCAL_NOISE_MS_MAX = 600;
+const LOCAL_NOISE_MS_MAX = 400;
 
 /** By unit. */
 export async function layerNoise(request: LayerNoiseRequest, context: MethodContext): Promise<Map<string, LayerNoise>> {

@@ -47,7 +47,7 @@ describe('timeModels', () => {
     const [before, after] = [model(), model()];
     const laws = new Map<Model, Law>([
       [before, () => 3],
-      [after, (run) => (run < 9 ? 6 : 2)],
+      [after, (run) => (run < 14 ? 6 : 2)],
     ]);
     const timing = await timeModels(before, after, contextWith(laws));
     expect(timing?.after).toBeLessThan(timing?.before ?? 0);
@@ -57,7 +57,7 @@ describe('timeModels', () => {
   it('does not go by one run that was lucky where load falls on both', async () => {
     const [before, after] = [model(), model()];
     const laws = new Map<Model, Law>([
-      [before, (run) => (run === 5 ? 2 : 4)],
+      [before, (run) => (run === 12 ? 2 : 4)],
       [after, () => 3],
     ]);
     const timing = await timeModels(before, after, contextWith(laws));
