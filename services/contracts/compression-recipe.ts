@@ -124,9 +124,9 @@ const weightOnly = Type.Object(
     method: Type.Literal('weight-only'),
     bits: Type.Optional(Type.Enum([2, 4, 8], { description: 'Bits of the weights of MatMul and Gemm. Default 4.' })),
     algorithm: Type.Optional(
-      Type.Enum(['rtn', 'mse', 'hqq', 'k-quant', 'gptq', 'awq', 'block-reconstruction'], {
+      Type.Enum(['rtn', 'mse', 'hqq', 'k-quant', 'gptq', 'coordinate-descent', 'awq', 'block-reconstruction'], {
         description:
-          "Default 'k-quant'; 'gptq', 'awq' and 'block-reconstruction' need calibration samples. 'block-reconstruction' trains the rounding of convolutions from the codes of 'gptq', block by block, for what the blocks compute; matrices are rounded by 'gptq'.",
+          "Default 'k-quant'; 'gptq', 'coordinate-descent', 'awq' and 'block-reconstruction' need calibration samples. 'coordinate-descent' goes on from the codes of 'gptq' and fits the scales of the blocks, too; it uses up to 512 samples and takes minutes on a transformer. 'block-reconstruction' trains the rounding of convolutions from the codes of 'gptq', block by block, for what the blocks compute; matrices are rounded by 'gptq'.",
       }),
     ),
     block_size: Type.Optional(

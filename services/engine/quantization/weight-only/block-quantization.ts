@@ -2,6 +2,7 @@
 import { gptqBlocks } from './block-gptq.js';
 import { type BlockedWeights, type BlockFit, type BlockScheme, fitBlocks, roundToBlocks, type WeightRows } from './blocked-weights.js';
 import { clipSearch } from './clip-search.js';
+import { descendBlocks } from './coordinate-descent.js';
 import { halfQuadratic } from './half-quadratic-quantization.js';
 import { kQuant } from './k-quant.js';
 import type { WeightAlgorithm } from './options.js';
@@ -9,7 +10,7 @@ import { outputClipSearch } from './output-clip-search.js';
 import { roundToNearest } from './round-to-nearest.js';
 
 /** Algorithms that cannot do without calibration samples. */
-export const algorithmsWithData: readonly WeightAlgorithm[] = ['gptq', 'awq'];
+export const algorithmsWithData: readonly WeightAlgorithm[] = ['gptq', 'coordinate-descent', 'awq'];
 
 /** What an algorithm sees of one matrix. `hessian` is X^T X / n of its inputs, [depth, depth]. */
 export interface MatrixTask {
@@ -30,16 +31,19 @@ const matrixAlgorithms: { readonly [Name in WeightAlgorithm]: MatrixAlgorithm } 
   mse: byFit(clipSearch),
   hqq: byFit(halfQuadratic),
   'k-quant': importanceWeighted,
-  gptq(task) {
-    if (!task.hessian) return importanceWeighted(task);
-    const fitted = fitBlocks(task.rows, task.scheme, { fit: kQuant, importance: diagonal(task.hessian, task.rows.depth) });
-    return gptqBlocks(task.rows, fitted, task.hessian);
-  },
+  gptq: byErrorFeedback,
+  'coordinate-descent': (task) => (task.hessian ? descendBlocks(task.rows, byErrorFeedback(task), task.hessian) : importanceWeighted(task)),
   awq: (task) => (task.hessian ? outputClipSearch(task.rows, task.scheme, task.hessian) : importanceWeighted(task)),
 };
 
 export function quantizeMatrix(algorithm: WeightAlgorithm, task: MatrixTask): BlockedWeights {
   return matrixAlgorithms[algorithm](task);
+}
+
+function byErrorFeedback(task: MatrixTask): BlockedWeights {
+  const { rows, scheme, hessian } = task;
+  if (!hessian) return importanceWeighted(task);
+  return gptqBlocks(rows, fitBlocks(rows, scheme, { fit: kQuant, importance: diagonal(hessian, rows.depth) }), hessian);
 }
 
 function importanceWeighted({ rows, scheme, hessian }: MatrixTask): BlockedWeights {

@@ -32,13 +32,21 @@ export interface Fitting {
   readonly context: MethodContext;
 }
 
-/** Samples that second moments are taken from: more change them little. */
+/** Samples from which scales are searched: more change the second moments little. */
 export const SAMPLES_MAX = 128;
-/** Without error feedback, only the weight of each input counts: few samples tell. */
-const SAMPLES_FOR_WEIGHING = 32;
+/**
+ * Samples that second moments are taken from. Without error feedback, only the weight of each input counts: few tell. What follows the
+ * moments most closely needs most: on 512 sentences instead of 128 a MiniLM answers unseen ones .9 dB better.
+ */
+const sampleLimits: { readonly [Name in WeightAlgorithm]: number } = {
+  ...{ rtn: 32, mse: 32, hqq: 32, 'k-quant': 32 },
+  ...{ gptq: SAMPLES_MAX, awq: SAMPLES_MAX, 'coordinate-descent': 512 },
+};
+/** They see the inputs as the layers quantized before make them. */
+const sequentialAlgorithms: readonly WeightAlgorithm[] = ['gptq', 'coordinate-descent'];
 /** Bytes of second moments that are held at a time. */
 const MOMENTS_BYTES_MAX = 192 * 2 ** 20;
-/** Passes over the samples in which GPTQ sees the inputs as the quantized layers before it make them. */
+/** Passes over the samples in which a sequential algorithm sees the inputs as the quantized layers before it make them. */
 const SEQUENTIAL_PASSES = 8;
 
 export async function fitWeights(tasks: readonly FittingTask[], fitting: Fitting): Promise<Map<Constant, FittedWeight>> {
@@ -73,10 +81,10 @@ function observedName(task: FittingTask, model: Model): string | undefined {
   return observedInput(task, model)?.name;
 }
 
-/** Tasks in graph order, in groups whose second moments fit in memory; for GPTQ as many groups as there may be passes. */
+/** Tasks in graph order, in groups whose second moments fit in memory; for a sequential algorithm as many groups as there may be passes. */
 export function wavesOf(tasks: readonly FittingTask[], { model, algorithm }: Fitting): FittingTask[][] {
   const inputs = new Set(tasks.map((task) => observedName(task, model)).filter((name) => name !== undefined));
-  const inputsPerWave = algorithm === 'gptq' ? Math.ceil(inputs.size / SEQUENTIAL_PASSES) : Number.POSITIVE_INFINITY;
+  const inputsPerWave = sequentialAlgorithms.includes(algorithm) ? Math.ceil(inputs.size / SEQUENTIAL_PASSES) : Number.POSITIVE_INFINITY;
   const waves: FittingTask[][] = [];
   const seen = new Set<string>();
   let bytes = 0;
@@ -110,12 +118,11 @@ function waveMoments(
     const name = observedName(task, model);
     if (name !== undefined) inputs.set(name, depthOf(task));
   }
-  const observed = algorithm === 'gptq' && fitted.size > 0 ? withWidened(model, fitted) : model;
-  const sampleLimit = algorithmsWithData.includes(algorithm) ? SAMPLES_MAX : SAMPLES_FOR_WEIGHING;
+  const observed = sequentialAlgorithms.includes(algorithm) && fitted.size > 0 ? withWidened(model, fitted) : model;
   return inputMoments(
     observed,
     [...inputs].map(([name, depth]) => ({ name, depth })),
-    { context, sampleLimit },
+    { context, sampleLimit: sampleLimits[algorithm] },
   );
 }
 

@@ -3,6 +3,19 @@ import type { Node } from '../../ir/index.js';
 import type { RoundingAlgorithm } from './layer-rounding.js';
 import type { StoredBits } from './stored-weight.js';
 
+/** They are for matrices in blocks. */
+const blockAlgorithms = ['hqq', 'k-quant', 'awq', 'coordinate-descent'] as const;
+type BlockAlgorithm = (typeof blockAlgorithms)[number];
+
+/** The algorithm when it is one for what is stored here. */
+export function storageAlgorithm(algorithm: RoundingAlgorithm | BlockAlgorithm | undefined): RoundingAlgorithm | null {
+  return algorithm === undefined || isForBlocks(algorithm) ? null : algorithm;
+}
+
+function isForBlocks(algorithm: RoundingAlgorithm | BlockAlgorithm): algorithm is BlockAlgorithm {
+  return blockAlgorithms.some((each) => each === algorithm);
+}
+
 export interface LowBitOptions {
   /** Bits of the weights of Conv and ConvTranspose; 32 leaves them. Default 8. */
   readonly convBits?: StoredBits | 32;
@@ -14,10 +27,10 @@ export interface LowBitOptions {
   readonly ends?: ReadonlySet<Node>;
   /**
    * How weights are rounded below 8 bits. 'rtn' and 'mse' look at the weights alone; 'hessian', 'gptq', 'adaround' and
-   * 'block-reconstruction' need samples. 'hqq', 'k-quant' and 'awq', which are for matrices in blocks, leave the choice to this method, as does no word:
+   * 'block-reconstruction' need samples. Those for matrices in blocks leave the choice to this method, as does no word:
    * 'adaround' when there are samples, 'mse' when there are none.
    */
-  readonly algorithm?: RoundingAlgorithm | 'hqq' | 'k-quant' | 'awq';
+  readonly algorithm?: RoundingAlgorithm | BlockAlgorithm;
   /** Operators that may be changed; all five when absent. */
   readonly opTypes?: readonly string[];
   /** Names of nodes to leave alone; * stands for any characters. */

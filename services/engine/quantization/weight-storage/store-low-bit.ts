@@ -6,7 +6,7 @@ import { channelCount, channelDepth, fromRows, toRows } from '../../layers/chann
 import { reportName, WeightStore } from '../../layers/weight-store.js';
 import type { LayerReport, MethodContext, MethodOutcome, NodeChange } from '../../method.js';
 import { type RoundedLayer, type RoundingAlgorithm, roundLayer } from './layer-rounding.js';
-import type { LowBitOptions } from './options.js';
+import { type LowBitOptions, storageAlgorithm } from './options.js';
 import { type PlannedWeight, planStorage } from './planned-weights.js';
 import { roundOnSamples } from './rounding-on-samples.js';
 import type { SequentialLayer, SequentialResult } from './sequential-layer.js';
@@ -59,8 +59,7 @@ class LowBitStorage {
 
   /** What rounds below 8 bits. */
   private algorithm(weights: readonly PlannedWeight[]): RoundingAlgorithm {
-    const { algorithm = 'k-quant' } = this.options;
-    const chosen = algorithm === 'hqq' || algorithm === 'k-quant' || algorithm === 'awq' ? null : algorithm;
+    const chosen = storageAlgorithm(this.options.algorithm);
     const hasSamples = this.context.calibration !== undefined;
     if (chosen && needsInputs(chosen) && !hasSamples && weights.some(({ kind, bits }) => kind === 'convolution' && bits < 8)) {
       throw new EngineError(

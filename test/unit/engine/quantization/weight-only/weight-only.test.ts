@@ -78,10 +78,10 @@ describe('weight-only', () => {
     expect(sqnr(a, b)).toBeGreaterThan(90);
   });
 
-  test.each([10, 20, 30, 40, 50])('GPTQ and AWQ answer better than RTN (network %i)', async (seed) => {
+  test.each([10, 20, 30, 40, 50])('what rounds on samples answers better than RTN (network %i)', async (seed) => {
     const rtn = await quality(network(seed), { bits: 4, algorithm: 'rtn' });
-    expect(await quality(network(seed), { bits: 4, algorithm: 'gptq' })).toBeGreaterThan(rtn);
-    expect(await quality(network(seed), { bits: 4, algorithm: 'awq' })).toBeGreaterThan(rtn);
+    for (const algorithm of ['gptq', 'coordinate-descent', 'awq'] as const)
+      expect(await quality(network(seed), { bits: 4, algorithm }), algorithm).toBeGreaterThan(rtn);
   });
 
   test('a table of embeddings is looked up as codes', async () => {
