@@ -1,6 +1,7 @@
 // `npm run build`: every program as one file and the parts it shares with others. A process that must read hundreds of small modules
 // starts in twice the time (decision 0015). Types are checked by `npm run typecheck`.
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { build } from 'esbuild';
 
 const programs = [
@@ -15,8 +16,8 @@ const programs = [
 const bundled = ['@bufbuild/protobuf', 'commander', 'typebox'];
 const { dependencies, engines } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
 
-rmSync(new URL('dist', import.meta.url), { recursive: true, force: true });
-await build({
+const { outputFiles } = await build({
+  write: false,
   absWorkingDir: import.meta.dirname,
   entryPoints: programs.map((program) => `services/${program}.ts`),
   outbase: 'services',
@@ -33,3 +34,20 @@ await build({
   // What is bundled may be written for require().
   banner: { js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);" },
 });
+
+// A service may be running from here: what has not changed is left alone, and no file is ever seen half written.
+for (const { path, contents } of outputFiles) {
+  if (existsSync(path) && readFileSync(path).equals(contents)) continue;
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(`${path}.part`, contents);
+  renameSync(`${path}.part`, path);
+}
+const dist = join(import.meta.dirname, 'dist');
+const written = new Set(outputFiles.map(({ path }) => path));
+for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true })) {
+  const path = join(entry.parentPath ?? entry.path, entry.name);
+  if (entry.isFile() && !written.has(path)) rmSync(path);
+}
+// By this file's age a test tells whether the build is stale.
+const now = new Date();
+utimesSync(join(dist, 'services/cli/main.js'), now, now);

@@ -50,7 +50,10 @@ const ROUNDS_KEPT = 0.5;
 const STRETCH_MAX = 3;
 /** Median over fastest run, above which something else must have held the processor; models alone stay below 1.4. */
 const DISTURBED_RATIO = 1.6;
-/** The ratio of two models is certain when it lies within this share of itself, or is known for what it says, after so many rounds of each opening. */
+/**
+ * The ratio of two models is certain when it lies within this share of itself, or is known for what it says; an opening goes on for so many
+ * rounds all the same.
+ */
 const CERTAIN_SHARE = 0.015;
 const CERTAIN_ROUNDS = 16;
 /** Models that differ by less than this are called alike: more rounds are not worth their time. */

@@ -32,7 +32,10 @@ export interface PlacementInput {
 }
 
 const PROFILE_BUDGET_MS = 300;
-/** An integer part must make the model faster by this much: a tie is decided for float, which loses no accuracy, and two sessions of one model differ by some percent. */
+/**
+ * An integer part must make the model faster by this much: a tie is decided for float, which loses no accuracy, and two sessions of one
+ * model differ by some percent.
+ */
 const GAIN_MIN = 1.04;
 /** Fastest runs alone may be luck: the interval of the ratio must not reach below this, which is slower beyond noise. */
 const SLOWEST_TAKEN = 0.97;

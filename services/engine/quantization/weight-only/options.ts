@@ -8,7 +8,10 @@ export type WeightAlgorithm = 'rtn' | 'mse' | 'hqq' | 'k-quant' | 'gptq' | 'coor
 export interface WeightOnlyOptions {
   /** Bits of the weights of MatMul and Gemm. Default 4. */
   readonly bits?: 2 | 4 | 8;
-  /** Default 'k-quant'; 'gptq', 'coordinate-descent', 'awq' and 'block-reconstruction' need data. The last is for convolutions; matrices get 'gptq'. */
+  /**
+   * Default 'k-quant'; 'gptq', 'coordinate-descent', 'awq' and 'block-reconstruction' need data. The last is for convolutions; matrices get
+   * 'gptq'.
+   */
   readonly algorithm?: WeightAlgorithm | 'block-reconstruction';
   /** Weights along the reduced axis that share a scale. Default 32. */
   readonly block_size?: 16 | 32 | 64 | 128 | 256;
