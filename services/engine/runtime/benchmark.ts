@@ -54,7 +54,7 @@ const DISTURBED_RATIO = 1.6;
  * The ratio of two models is certain when it lies within this share of itself, or is known for what it says; an opening goes on for so many
  * rounds all the same.
  */
-const CERTAIN_SHARE = 0.015;
+const CERTAIN_SHARE = 0.025;
 const CERTAIN_ROUNDS = 16;
 /** Models that differ by less than this are called alike: more rounds are not worth their time. */
 export const ALIKE_SHARE = 0.05;
