@@ -16,6 +16,7 @@ const programs = [
 const bundled = ['@bufbuild/protobuf', 'commander', 'typebox'];
 const { dependencies, engines } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
 
+const startedAt = new Date();
 const { outputFiles } = await build({
   write: false,
   absWorkingDir: import.meta.dirname,
@@ -49,5 +50,4 @@ for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true }))
   if (entry.isFile() && !written.has(path)) rmSync(path);
 }
 // By this file's age a test tells whether the build is stale.
-const now = new Date();
-utimesSync(join(dist, 'services/cli/main.js'), now, now);
+utimesSync(join(dist, 'services/cli/main.js'), startedAt, startedAt);
