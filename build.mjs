@@ -12,6 +12,8 @@ const programs = [
   'worker/compression/engine-process',
   'webhooks/main',
 ];
+/** What the tests start with settings of their own (test/support/program-process.ts). */
+const parts = ['worker/deps', 'webhooks/deps'];
 /** Read from their own folders they are hundreds of modules, too. Plain JavaScript without files of their own. */
 const bundled = ['@bufbuild/protobuf', 'commander', 'typebox'];
 const { dependencies, engines } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
@@ -20,7 +22,7 @@ const startedAt = new Date();
 const { outputFiles } = await build({
   write: false,
   absWorkingDir: import.meta.dirname,
-  entryPoints: programs.map((program) => `services/${program}.ts`),
+  entryPoints: [...programs, ...parts].map((program) => `services/${program}.ts`),
   outbase: 'services',
   outdir: 'dist/services',
   chunkNames: 'parts/[name]-[hash]',
