@@ -1,5 +1,5 @@
 /** From the codes of GPTQ to better ones: the scales of the blocks and single codes, in turns, each to where the outputs err least. */
-import { type BlockedWeights, type BlockParameters, blockScale, largestCode, type WeightRows } from './blocked-weights.js';
+import { type BlockedWeights, blockScale, largestCode, parametersAt, type WeightRows } from './blocked-weights.js';
 
 /** Turns of scales and codes: after the third hardly a code moves. */
 const ROUNDS = 3;
@@ -64,7 +64,7 @@ class RowDescent {
   private startGradient(row: number): void {
     this.gradient.fill(0);
     for (let k = 0; k < this.depth; k += 1) {
-      const { scale } = this.parameters(row, this.blockOf(k));
+      const { scale } = parametersAt(this.weights, row, k);
       this.moveWeight(k, scale * this.level(row, k) - (this.rows.values[row * this.depth + k] ?? 0));
     }
   }
@@ -93,7 +93,7 @@ class RowDescent {
 
   /** 1 when the code has moved, otherwise 0. */
   private moveCode(row: number, k: number): number {
-    const { scale } = this.parameters(row, this.blockOf(k));
+    const { scale } = parametersAt(this.weights, row, k);
     const curvature = this.hessian[k * this.depth + k] ?? 0;
     const at = row * this.depth + k;
     const before = this.weights.codes[at] ?? 0;
@@ -113,15 +113,6 @@ class RowDescent {
   }
 
   private level(row: number, k: number): number {
-    return (this.weights.codes[row * this.depth + k] ?? 0) - this.parameters(row, this.blockOf(k)).zeroPoint;
-  }
-
-  private blockOf(k: number): number {
-    return Math.floor(k / this.weights.blockSize);
-  }
-
-  private parameters(row: number, block: number): BlockParameters {
-    const at = row * this.weights.blocks + block;
-    return { scale: this.weights.scales[at] ?? 1, zeroPoint: this.weights.zeroPoints[at] ?? 0 };
+    return (this.weights.codes[row * this.depth + k] ?? 0) - parametersAt(this.weights, row, k).zeroPoint;
   }
 }
