@@ -24,7 +24,7 @@ const layer = (folder, ...allowed) =>
       path: '^services/engine/',
       pathNot: [
         `^services/engine/${folder}/`,
-        '^services/engine/(engine-errors|tool-version)\\.ts$',
+        '^services/engine/engine-errors\\.ts$',
         ...allowed.map((each) => `^services/engine/${each}`),
       ],
     },
@@ -60,7 +60,7 @@ module.exports = {
       'engine-stands-alone',
       'the engine knows no HTTP, queue or database',
       { path: '^services/engine/' },
-      { path: '^services/', pathNot: '^services/engine/' },
+      { path: '^services/', pathNot: '^services/(engine|platform/programs)/' },
     ),
     rule(
       'only-worker-and-cli-compress',

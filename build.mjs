@@ -8,6 +8,7 @@ const programs = [
   'cli/main',
   'api/main',
   'api/uploads/inspection-thread',
+  'engine/runtime/session-thread',
   'worker/main',
   'worker/compression/engine-process',
   'webhooks/main',

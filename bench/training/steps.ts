@@ -7,7 +7,10 @@ import type { MethodContext } from '../../services/engine/method.js';
 import { decodeModelFile } from '../../services/engine/onnx/index.js';
 import { createOrtRuntime } from '../../services/engine/runtime/ort-session.js';
 import { pseudoRandom } from '../../services/engine/runtime/pseudo-random.js';
+import { batchParts, partOf } from '../../services/engine/training/batch-parts.js';
+import { DataParallelSession } from '../../services/engine/training/data-parallel-session.js';
 import { objectiveOf } from '../../services/engine/training/objective.js';
+import type { UpdateOptions } from '../../services/engine/training/optimizer.js';
 import { trainableModel } from '../../services/engine/training/trainable-model.js';
 import { trainingGraph } from '../../services/engine/training/training-graph.js';
 import { TrainingSession } from '../../services/engine/training/training-session.js';
@@ -46,11 +49,20 @@ try {
   const model = decodeModelFile(modelPath);
   untieIdentities(model);
   const feeds = new Map([[model.graph.inputs[0]?.name ?? '', filled(network.dims)]]);
-  const trainable = await trainableModel({ model, feeds, context, batchStatistics: true });
-  const { objective, inputs } = objectiveOf([{ kind: network.isClassifier ? 'cross-entropy' : 'mse' }]);
+  const losses = [{ kind: network.isClassifier ? 'cross-entropy' : 'mse' } as const];
   const optimizer = network.optimizer === 'sgd' ? ({ name: 'sgd', momentum: 0.9 } as const) : ({ name: 'adamw' } as const);
-  const graph = await trainingGraph({ trainable, feeds, objective, runtime, updates: { optimizer } });
-  const session = await TrainingSession.open(runtime, graph);
+  const written = async (rows: typeof feeds, updates?: UpdateOptions) => {
+    const trainable = await trainableModel({ model, feeds: rows, context, batchStatistics: true });
+    const { objective, inputs } = objectiveOf(losses);
+    const graph = await trainingGraph({ trainable, feeds: rows, objective, runtime, ...(updates ? { updates } : {}) });
+    return { graph, inputs };
+  };
+  const { graph, inputs } = await written(feeds, { optimizer });
+  const parts = batchParts({ graph, feeds, losses, threads: THREADS });
+  const session =
+    parts === 1
+      ? await TrainingSession.open(runtime, graph)
+      : await DataParallelSession.open(runtime, (await written(partOf(feeds, 0, parts))).graph, { parts, options: { optimizer } });
   const targets = inputs.targets;
   if (!targets) throw new Error('the objective has no targets');
   const classes = targets.dims.at(-1) ?? 1;

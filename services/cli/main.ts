@@ -1,6 +1,6 @@
 /** Process entry of `lathe`: the commands, and what a failure looks like from outside. */
 import { Command, CommanderError } from 'commander';
-import { toolVersion } from '#engine/inspection';
+import { packageVersion } from '#platform/programs';
 import { benchmarkCommand } from './benchmark.js';
 import { compressCommand } from './compress.js';
 import { demoCommand } from './demo.js';
@@ -15,7 +15,7 @@ import { trainCommand } from './train.js';
 
 const program = new Command('lathe')
   .description('Makes trained ONNX models smaller and faster, and measures what that costs.')
-  .version(`lathe ${toolVersion()}`, '--version', 'tell the version')
+  .version(`lathe ${packageVersion()}`, '--version', 'tell the version')
   .exitOverride()
   .showHelpAfterError('(lathe <command> --help lists the options)');
 

@@ -1,9 +1,6 @@
 /** Inspection of an uploaded model in a thread with limits on time and memory; a file that breaks them is refused. */
-import { createRequire } from 'node:module';
-import { pathToFileURL } from 'node:url';
-import { Worker } from 'node:worker_threads';
 import { AppError, isErrorCode } from '#contracts';
-import { programFile, runsFromSource } from '#platform/programs';
+import { startThread } from '#platform/programs';
 
 export interface InspectionTask {
   /** External data lies beside it. */
@@ -27,17 +24,6 @@ const resourceLimits = { maxOldGenerationSizeMb: 1_024, maxYoungGenerationSizeMb
 /** Each takes memory of its own. */
 const threadsMax = 2;
 
-/** From source the thread must load TypeScript, which in a thread takes a call where a process takes a flag. */
-function startThread(task: InspectionTask): Worker {
-  const options = { workerData: task, resourceLimits, stdout: true, stderr: true, env: {} };
-  const script = pathToFileURL(programFile('api/uploads/inspection-thread'));
-  if (!runsFromSource) return new Worker(script, options);
-  // By file: the package's export would be resolved for require() here.
-  const loader = new URL('./esm/api/index.mjs', pathToFileURL(createRequire(import.meta.url).resolve('tsx')));
-  const bootstrap = `import('${loader}').then(({ register }) => { register(); return import('${script}'); });`;
-  return new Worker(bootstrap, { ...options, eval: true, execArgv: [] });
-}
-
 let running = 0;
 const waiting: (() => void)[] = [];
 
@@ -55,7 +41,7 @@ export async function inspectUpload(task: InspectionTask): Promise<Inspected> {
 
 function runThread(task: InspectionTask): Promise<InspectionAnswer> {
   return new Promise((resolve, reject) => {
-    const thread = startThread(task);
+    const thread = startThread('api/uploads/inspection-thread', { workerData: task, resourceLimits, stdout: true, stderr: true, env: {} });
     const timer = setTimeout(() => {
       resolve({
         outcome: 'refused',

@@ -3,7 +3,6 @@
 export { EngineError, type EngineErrorCode } from '../engine-errors.js';
 export { externalDataLocations } from '../onnx/index.js';
 export { countMacs, type MacCount, type NodeMacs, type UncountedNode } from '../ops/index.js';
-export { toolVersion } from '../tool-version.js';
 export { inspectModel, type ModelInspection, type ValueDescription, type WeightSummary } from './inspect-model.js';
 export { inspectModelFile } from './inspect-model-file.js';
 export { type QuantizationFormat, type QuantizationState, quantizationState } from './quantization-state.js';

@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
+import { packageVersion } from '#platform/programs';
 import type { ResultCache } from '../method.js';
-import { toolVersion } from '../tool-version.js';
 import type { CompressionPlan } from './plan.js';
 import { textFolder } from './text-folder.js';
 
@@ -34,5 +34,5 @@ export function openCalibrationCache(scope: CacheScope): ResultCache {
 async function cacheOf({ folder, sourceSha256, dataPath, plan }: CacheScope): Promise<ResultCache> {
   const data = createHash('sha256');
   await pipeline(createReadStream(dataPath), data);
-  return textFolder(folder, JSON.stringify([toolVersion(), sourceSha256, data.digest('hex'), plan.steps]));
+  return textFolder(folder, JSON.stringify([packageVersion(), sourceSha256, data.digest('hex'), plan.steps]));
 }

@@ -1,6 +1,7 @@
 /** The main job: decode, clean up, apply the steps, verify, write, load what was written, measure it against the source, report. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { packageVersion } from '#platform/programs';
 import { openDataset } from '../data/dataset.js';
 import { EngineError } from '../engine-errors.js';
 import { inspectModel } from '../inspection/index.js';
@@ -12,7 +13,6 @@ import { removableGroups } from '../pruning/index.js';
 import { describeCpu } from '../runtime/cpu.js';
 import type { InputOutputInfo } from '../runtime/execution-session.js';
 import { createOrtRuntime, type OrtRuntime } from '../runtime/ort-session.js';
-import { toolVersion } from '../tool-version.js';
 import { lossGradients } from '../training/index.js';
 import { accuracyJudge } from './accuracy-judge.js';
 import { openCalibrationCache } from './calibration-cache.js';
@@ -112,7 +112,7 @@ async function run(work: Work): Promise<CompressResult> {
     const outcomes = await applySteps(work, artifact, { ...checked, source, sourceSha256: sourceFiles.sha256 });
     meter.begin('verify', 'writing and loading the artifact');
     verifyModel(artifact);
-    artifact.metadata.set('lathe.version', toolVersion());
+    artifact.metadata.set('lathe.version', packageVersion());
     artifact.metadata.set('lathe.recipe', JSON.stringify(request.plan));
     artifact.metadata.set('lathe.parent_sha256', sourceFiles.sha256);
     const artifactPath = join(resolve(request.outDir), 'model.onnx');

@@ -1,8 +1,8 @@
 /** Where the measurements were made: processor, threads, runtime, versions. */
 import { release, type } from 'node:os';
+import { packageVersion } from '#platform/programs';
 import type { Cpu } from '../runtime/cpu.js';
 import type { OrtRuntime } from '../runtime/ort-session.js';
-import { toolVersion } from '../tool-version.js';
 import type { Environment } from './report.js';
 
 export function describeEnvironment(cpu: Cpu, runtime: OrtRuntime): Environment {
@@ -14,7 +14,7 @@ export function describeEnvironment(cpu: Cpu, runtime: OrtRuntime): Environment 
     cores: cpu.logicalCores,
     threads: runtime.threads,
     runtime: runtime.name,
-    lathe: toolVersion(),
+    lathe: packageVersion(),
     node: process.version,
     os: `${type()} ${release()}`,
   };

@@ -59,11 +59,18 @@ export interface ProfileOptions {
 export interface Runtime {
   /** Name and version, e.g. 'onnxruntime-node 1.30.0'. */
   readonly name: string;
+  /** Threads inside an operator unless a session asks for others. */
+  readonly threads: number;
   /**
    * Opens a model file, or an IR model (written to the runtime's scratch folder first). Throws EngineError
    * `model_invalid`, `model_unsupported`, `opset_unsupported`, `external_data_invalid` or `runtime_failed`.
    */
   open(model: string | Model, options?: SessionOptions): Promise<ExecutionSession>;
+  /**
+   * The same on a thread of its own, by default one in all: its runs go on beside those of other sessions, where those of `open` take
+   * turns. Feeds and results are copied on the way. `outputs` are those that the model declares a type of.
+   */
+  openOnThread(model: Model, options?: SessionOptions): Promise<ExecutionSession>;
   /** Kernel times of each model, runs in turns, with `timedConfig`. */
   profile(
     models: readonly (string | Model)[],

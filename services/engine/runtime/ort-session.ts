@@ -16,6 +16,7 @@ import { profileKernels } from './kernel-profile.js';
 import { loadableModel } from './loadable-model.js';
 import { loadFailure, runFailure } from './ort-failures.js';
 import { fromOrtTensor, toOrtTensor } from './ort-tensors.js';
+import { SessionThread } from './thread-session.js';
 
 /** Folding stops at this size unless the model's own largest constant is larger: a small file must not unfold into gigabytes. */
 const FOLDED_BYTES_MIN = 16 * 2 ** 20;
@@ -29,8 +30,6 @@ export interface OrtSession extends ExecutionSession {
 }
 
 export interface OrtRuntime extends Runtime {
-  /** Threads inside an operator unless a session asks for others. */
-  readonly threads: number;
   open(model: string | Model, options?: SessionOptions): Promise<OrtSession>;
 }
 
@@ -63,20 +62,53 @@ export function createOrtRuntime(options: OrtRuntimeOptions): OrtRuntime {
       const decoded = typeof model === 'string' ? decodeModelFile(model) : model;
       const loadable = loadableModel(decoded);
       if (typeof model === 'string' && loadable === decoded) return openFile(model, decoded, { threads, ...sessionOptions });
-      const folder = join(options.scratch, `session-${randomUUID()}`);
-      await mkdir(folder, { recursive: true });
-      const release = (): Promise<void> => rm(folder, { recursive: true, force: true });
-      try {
-        const path = join(folder, 'model.onnx');
-        encodeModelFile(loadable, path);
-        return await openFile(path, loadable, { threads, ...sessionOptions }, release);
-      } catch (error) {
-        await release();
-        throw error;
-      }
+      return fromFile(options.scratch, loadable, (path, release) => openFile(path, loadable, { threads, ...sessionOptions }, release));
+    },
+    openOnThread(model, sessionOptions = {}) {
+      const loadable = loadableModel(model);
+      const own = { threads: 1, ...sessionOptions };
+      return fromFile(options.scratch, loadable, (path, release) => onThread(path, loadable, own, release));
     },
   };
   return runtime;
+}
+
+/** The file of an IR model lies in a folder of its own until the session that `open` gives is closed. */
+async function fromFile<T>(scratch: string, model: Model, open: (path: string, release: () => Promise<void>) => Promise<T>): Promise<T> {
+  const folder = join(scratch, `session-${randomUUID()}`);
+  await mkdir(folder, { recursive: true });
+  const release = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  try {
+    const path = join(folder, 'model.onnx');
+    encodeModelFile(model, path);
+    return await open(path, release);
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+async function onThread(
+  path: string,
+  model: Model,
+  options: SessionOptions & { threads: number },
+  onClose: () => Promise<void>,
+): Promise<ExecutionSession> {
+  const inputs = declaredInputs(model);
+  const outputs = declaredOutputs(model).flatMap((output) => output ?? []);
+  const thread = await SessionThread.open(path, nativeOptions(model, options));
+  return {
+    inputs,
+    outputs,
+    async run(feeds, fetches = outputs.map(({ name }) => name)) {
+      checkFeeds(feeds, inputs);
+      return thread.run(feeds, fetches);
+    },
+    async close() {
+      await thread.close();
+      await onClose();
+    },
+  };
 }
 
 /**

@@ -2,7 +2,7 @@
 import { answersAlike } from '../evaluation/batch-size.js';
 import { cloneModel, type Graph, GraphWriter, intAttribute, integerValues, type Model, NameAuthority, type Value } from '../ir/index.js';
 import type { Runtime } from '../runtime/execution-session.js';
-import type { TrainingData, TrainingRows } from './training-data.js';
+import type { TrainingData } from './training-data.js';
 
 const PROBED_SAMPLES = 4;
 
@@ -12,19 +12,17 @@ const PROBED_SAMPLES = 4;
  * other operators may have it built in.
  */
 export async function batchedModels(models: readonly Model[], data: TrainingData, runtime: Runtime): Promise<Model[] | undefined> {
-  const probed = Array.from({ length: Math.min(PROBED_SAMPLES, data.sampleCount) }, (_, sample) => sample);
-  if (probed.length < 2 || !data.joinable) return undefined;
   const copies = models.map(withFreeBatch);
-  const singles = await Promise.all(probed.map((sample) => data.rows([sample])));
-  const together = await data.rows(probed);
-  for (const copy of copies) if (!(await isBatched(copy, { together, singles, runtime }))) return undefined;
+  for (const copy of copies) if (!(await answersOneByOne(copy, data, runtime))) return undefined;
   return copies;
 }
 
-async function isBatched(
-  model: Model,
-  { together, singles, runtime }: { readonly together: TrainingRows; readonly singles: readonly TrainingRows[]; readonly runtime: Runtime },
-): Promise<boolean> {
+/** Whether `model` answers for samples of `data` together as one by one. */
+export async function answersOneByOne(model: Model, data: TrainingData, runtime: Runtime): Promise<boolean> {
+  const probed = Array.from({ length: Math.min(PROBED_SAMPLES, data.sampleCount) }, (_, sample) => sample);
+  if (probed.length < 2 || !data.joinable) return false;
+  const singles = await Promise.all(probed.map((sample) => data.rows([sample])));
+  const together = await data.rows(probed);
   const session = await runtime.open(model).catch(() => undefined);
   if (!session) return false;
   try {

@@ -67,3 +67,15 @@ export const readsLabels: Readonly<Record<LossTerm['kind'], boolean>> = {
   ...{ attention: false, similarity: false, relation: false, 'relation-angles': false, feature: false, affinity: false },
   ...{ 'attention-map': false, 'value-relation': false },
 };
+
+/**
+ * Whether the loss of a batch is the mean of those of its samples, so that the mean over equal parts of the batch is the loss of the
+ * whole. The others relate samples to each other or divide by a sum over the batch.
+ */
+export const isMeanOfSamples: Readonly<Record<LossTerm['kind'], boolean>> = {
+  ...{ 'cross-entropy': true, 'binary-cross-entropy': true, frequency: true, mse: true, mae: true, huber: true, quantile: true },
+  ...{ kd: true, dkd: true, dist: false, 'teacher-huber': true, 'teacher-values': false, 'teacher-mae': true },
+  ...{ 'teacher-frequency': true, 'teacher-probabilities': true },
+  ...{ attention: true, similarity: false, relation: false, 'relation-angles': false, feature: false, affinity: true },
+  ...{ 'attention-map': true, 'value-relation': true },
+};

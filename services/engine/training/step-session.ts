@@ -5,7 +5,7 @@ import { parameterTensor } from './trainable-model.js';
 import type { TrainingGraph } from './training-graph.js';
 
 /** From here on the allocation of every value by itself is felt: a twentieth of the step of an LSTM of 96 steps. */
-const MANY_NODES = 1000;
+export const MANY_NODES = 1000;
 const FEW_BYTES = 64 * 2 ** 20;
 
 /**

@@ -11,21 +11,23 @@ import { cleanUp } from '../passes/index.js';
 import { createAugmentation } from './augmentation/augmentation.js';
 import { hintPairs, namedLosses } from './automatic-hints.js';
 import { automaticLosses } from './automatic-losses.js';
-import { batchedModels } from './batched-model.js';
+import { batchParts, partOf } from './batch-parts.js';
+import { answersOneByOne, batchedModels } from './batched-model.js';
 import { checkpointFile } from './checkpoint.js';
+import { DataParallelSession } from './data-parallel-session.js';
 import { insertNormalizations, unnormalizedConvolutions } from './fresh-normalization.js';
 import { initialize } from './initialization.js';
 import type { LossTerm } from './loss-terms.js';
-import { objectiveOf } from './objective.js';
+import { type ObjectiveInputs, objectiveOf } from './objective.js';
 import { batchSizeOf, normalizationOf, type TrainingDefaults, type TrainingOptions, trainerOptions } from './options.js';
 import { Regularizer } from './regularization/regularizer.js';
 import { Teacher, teacherShapes } from './teacher.js';
 import { type Parameter, trainableModel } from './trainable-model.js';
 import { type TrainerOptions, type TrainingResult, train } from './trainer.js';
 import { TrainingBatches } from './training-batches.js';
-import { openTrainingData, type TrainingData } from './training-data.js';
+import { openTrainingData, type TrainingData, type TrainingRows } from './training-data.js';
 import { type TrainingGraph, trainingGraph } from './training-graph.js';
-import { TrainingSession } from './training-session.js';
+import { type StepTaker, TrainingSession } from './training-session.js';
 import { untieIdentities } from './untie-identities.js';
 
 export interface TrainingTask {
@@ -55,11 +57,8 @@ export async function trainModel(model: Model, task: TrainingTask, context: Meth
   const closers: (() => Promise<void>)[] = [() => data.close()];
   try {
     const inserted = normalizationOf(task.options) === 'insert' && (await normalizeAfresh(model, task, { data, context }));
-    const prepared = await prepare(model, task, { data, context });
-    const session = await TrainingSession.open(context.runtime, prepared.graph);
-    closers.push(() => session.close());
-    if (prepared.teacher) closers.push(() => prepared.teacher?.close() ?? Promise.resolve());
-    const { options } = prepared;
+    const prepared = await prepare(model, task, { data, context, closers });
+    const { session, options } = prepared;
     const folder = context.checkpoints;
     const checkpoint =
       folder === undefined ? undefined : checkpointFile({ path: join(folder, `${task.by}-${context.step ?? 0}.checkpoint`) });
@@ -103,6 +102,7 @@ async function normalizeAfresh(
 
 interface Prepared {
   readonly graph: TrainingGraph;
+  readonly session: StepTaker;
   readonly options: TrainerOptions;
   readonly batches: TrainingBatches;
   readonly teacher?: Teacher;
@@ -111,15 +111,56 @@ interface Prepared {
   readonly regularizer: Regularizer | undefined;
 }
 
+/** What it opens is closed by `closers`. */
 async function prepare(
   model: Model,
   task: TrainingTask,
-  { data, context }: { data: TrainingData; context: MethodContext },
+  { data, context, closers }: { data: TrainingData; context: MethodContext; closers: (() => Promise<void>)[] },
 ): Promise<Prepared> {
   const { options } = task;
-  const { batchSize, student, teacher: teacherModel, warnings } = await batchOf(model, task, { data, context });
+  const batch = await batchOf(model, task, { data, context });
+  const { batchSize, teacher: teacherModel, warnings } = batch;
   const first = await data.rows(Array.from({ length: batchSize }, (_, at) => at % data.sampleCount));
-  const { feeds, labels } = first;
+  const trainer = trainerOptions(options, task.defaults);
+  const problem = { model, task, batch, rows: first, context };
+  const written = await writeGraph(problem, trainer);
+  const { graph, inputs, losses, regularizer } = written;
+  const seed = options.seed ?? 0;
+  const augmentation = options.augmentation && options.augmentation.length > 0 ? createAugmentation(options.augmentation, seed) : undefined;
+  const teacher =
+    teacherModel && inputs.teacher.size > 0 ? await Teacher.open(context.runtime, teacherModel, [...inputs.teacher.keys()]) : undefined;
+  if (teacher) closers.push(() => teacher.close());
+  const batches = new TrainingBatches({
+    ...{ data, batchSize, seed, inputs, epochs: trainer.epochs },
+    ...(augmentation ? { augmentation } : {}),
+    ...(teacher ? { teacher } : {}),
+  });
+  const session = await openSession(problem, written, { data, trainer });
+  closers.push(() => session.close());
+  return { graph, session, batches, options: trainer, ...(teacher ? { teacher } : {}), losses, warnings, regularizer };
+}
+
+interface TrainingProblem {
+  readonly model: Model;
+  readonly task: TrainingTask;
+  readonly batch: Batch;
+  /** Of one step: sizes and the form of the labels are taken from them. */
+  readonly rows: TrainingRows;
+  readonly context: MethodContext;
+}
+
+interface WrittenGraph {
+  readonly graph: TrainingGraph;
+  readonly inputs: ObjectiveInputs;
+  readonly losses: readonly LossTerm[];
+  readonly regularizer: Regularizer | undefined;
+}
+
+/** For steps with as many rows as `rows`; without `updates` the gradients are outputs. */
+async function writeGraph({ model, task, batch, rows, context }: TrainingProblem, updates?: TrainerOptions): Promise<WrittenGraph> {
+  const { options } = task;
+  const { feeds, labels } = rows;
+  const { student, teacher: teacherModel } = batch;
   const facts = {
     model,
     hasTeacher: teacherModel !== undefined,
@@ -128,30 +169,34 @@ async function prepare(
   };
   const shapes = teacherModel && (await teacherShapes(context.runtime, teacherModel, feeds));
   const batchStatistics = normalizationOf(options) !== 'fixed';
-  const estimator = task.estimator ? { estimator: task.estimator } : {};
   const also = task.alsoTrained ? { alsoTrained: task.alsoTrained } : {};
   const trainable = await trainableModel({ model: student, feeds, context, batchStatistics, ...also });
   const teaching = teacherModel && shapes && { graph: teacherModel.graph, shapes: shapes.shapes };
-  const terms = namedLosses(options.losses ?? automaticLosses(facts), { graph: model.graph, shapes: trainable.shapes }, teaching);
+  const losses = namedLosses(options.losses ?? automaticLosses(facts), { graph: model.graph, shapes: trainable.shapes }, teaching);
   const isTrained = trainedBy(options);
   const regularizer = options.regularizer && Regularizer.of(options.regularizer, { trainable, isTrained, context });
-  const { objective, inputs } = objectiveOf(terms, { teacher: shapes, penalty: regularizer?.penalty });
-  const trainer = trainerOptions(options, task.defaults);
+  const { objective, inputs } = objectiveOf(losses, { teacher: shapes, penalty: regularizer?.penalty });
   const graph = await trainingGraph({
-    ...{ trainable, feeds, objective, isTrained, updates: trainer },
-    ...estimator,
-    runtime: context.runtime,
+    ...{ trainable, feeds, objective, isTrained, runtime: context.runtime },
+    ...(task.estimator ? { estimator: task.estimator } : {}),
+    ...(updates ? { updates } : {}),
   });
-  const seed = options.seed ?? 0;
-  const augmentation = options.augmentation && options.augmentation.length > 0 ? createAugmentation(options.augmentation, seed) : undefined;
-  const teacher =
-    teacherModel && inputs.teacher.size > 0 ? await Teacher.open(context.runtime, teacherModel, [...inputs.teacher.keys()]) : undefined;
-  const batches = new TrainingBatches({
-    ...{ data, batchSize, seed, inputs, epochs: trainer.epochs },
-    ...(augmentation ? { augmentation } : {}),
-    ...(teacher ? { teacher } : {}),
-  });
-  return { graph, batches, options: trainer, ...(teacher ? { teacher } : {}), losses: terms, warnings, regularizer };
+  return { graph, inputs, losses, regularizer };
+}
+
+/** On several threads where each can take a part of the batch: then its graph is written for a part. */
+async function openSession(
+  problem: TrainingProblem,
+  { graph, losses, regularizer }: WrittenGraph,
+  { data, trainer }: { data: TrainingData; trainer: TrainerOptions },
+): Promise<StepTaker> {
+  const { batch, rows, context, task } = problem;
+  const { runtime } = context;
+  const isDivisible = data.fixedBatch === null && !regularizer && !task.estimator;
+  const parts = isDivisible ? batchParts({ graph, feeds: rows.feeds, losses, threads: runtime.threads }) : 1;
+  if (parts === 1 || !(await answersOneByOne(batch.student, data, runtime))) return TrainingSession.open(runtime, graph);
+  const part = await writeGraph({ ...problem, rows: { ...rows, feeds: partOf(rows.feeds, 0, parts) } });
+  return DataParallelSession.open(runtime, part.graph, { parts, options: trainer });
 }
 
 interface Batch {

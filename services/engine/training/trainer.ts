@@ -10,7 +10,7 @@ import type { UpdateOptions } from './optimizer.js';
 import { rightAnswers } from './targets.js';
 import type { TrainingBatch, TrainingBatches } from './training-batches.js';
 import type { TrainingGraph } from './training-graph.js';
-import type { StepResult, TrainingSession } from './training-session.js';
+import type { StepResult, StepTaker } from './training-session.js';
 
 export interface TrainerOptions extends UpdateOptions {
   readonly epochs: number;
@@ -27,7 +27,7 @@ export interface TrainingProgress extends LearningCurvePoint {
 
 export interface TrainingRun {
   readonly graph: TrainingGraph;
-  readonly session: TrainingSession;
+  readonly session: StepTaker;
   readonly batches: TrainingBatches;
   readonly options: TrainerOptions;
   readonly signal: AbortSignal;

@@ -1,6 +1,7 @@
 /** Runs the training graph, optimizer included: batches in, losses out. What a step moved is what the next one reads. */
 import { bytesInMemory, float32Tensor, float32Values, type Tensor } from '../ir/index.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
+import { MovingState } from './moving-state.js';
 import type { OptimizerStep } from './optimizer.js';
 import { RunLength } from './run-length.js';
 import { loopOverSteps, type StepLoop } from './step-loop.js';
@@ -21,10 +22,12 @@ export interface StepResult {
   readonly output: Tensor;
 }
 
+/** What takes the steps of a training, in whichever way. */
+export type StepTaker = Pick<TrainingSession, 'stepsPerRun' | 'run' | 'parameters' | 'arrays' | 'restore' | 'close'>;
+
 /** Must be closed. */
 export class TrainingSession {
-  /** By graph input: what the last run made, or what the first begins with. */
-  private readonly moving: Map<string, Tensor>;
+  private readonly moving: MovingState;
   private readonly stored: ReadonlyMap<string, Tensor>;
   private readonly fetches: readonly string[];
   private readonly length = new RunLength();
@@ -38,8 +41,8 @@ export class TrainingSession {
     private readonly loop: StepLoop,
   ) {
     this.stored = storedFeeds(session, graph);
-    this.moving = new Map(optimizer.moving.map(({ input, dims, initial }) => [input, float32Tensor(dims, initial)]));
-    this.fetches = [...optimizer.moving.map(({ output }) => output), ...loop.observed];
+    this.moving = new MovingState(optimizer);
+    this.fetches = [...this.moving.outputs, ...loop.observed];
   }
 
   /** Throws RangeError for a graph that was made without an optimizer. */
@@ -61,9 +64,9 @@ export class TrainingSession {
    */
   async run(first: number, steps: readonly StepRequest[]): Promise<StepResult[]> {
     const started = performance.now();
-    const feeds = new Map([...this.stored, ...this.moving, ...this.stackedFeeds(steps), ...this.stackedRates(first, steps)]);
+    const feeds = new Map([...this.stored, ...this.moving.feeds, ...this.stackedFeeds(steps), ...this.stackedRates(first, steps)]);
     const found = await this.session.run(feeds, this.fetches);
-    for (const { input, output } of this.optimizer.moving) this.moving.set(input, found.get(output) as Tensor);
+    this.moving.move(found);
     const observed = new Map(this.loop.observed.map((name) => [name, unstacked(found.get(name) as Tensor)] as const));
     const at = (name: string, step: number): Tensor => observed.get(name)?.[step] as Tensor;
     for (const step of steps.keys())
@@ -116,21 +119,13 @@ export class TrainingSession {
 
   /** The trained parameters by name. Views: good until the next run. */
   parameters(): Map<string, Float32Array> {
-    return new Map(
-      this.graph.parameters.flatMap(({ name }) => {
-        const tensor = this.moving.get(name);
-        return tensor ? [[name, float32Values(tensor)] as const] : [];
-      }),
-    );
+    return this.moving.parameters(this.graph.parameters);
   }
 
   /** Everything that moves, by `parameter/<name>`, `<buffer>/<name>` and `statistics/<name>`. Views: good until the next run. */
   arrays(): Map<string, Float32Array> {
     const statistics: readonly Parameter[] = this.graph.statistics.flatMap(({ mean, variance }) => [mean, variance]);
-    return new Map([
-      ...this.optimizer.moving.map(({ key, input }) => [key, float32Values(this.moving.get(input) as Tensor)] as const),
-      ...statistics.map(({ name, values }) => [`statistics/${name}`, values] as const),
-    ]);
+    return new Map([...this.moving.arrays(), ...statistics.map(({ name, values }) => [`statistics/${name}`, values] as const)]);
   }
 
   /** Copies. Throws RangeError when the arrays are not those of a session of this graph; nothing is half restored. */

@@ -37,7 +37,7 @@ export function runtimePreferring(form: Form): Runtime {
   const integerIsSlow = form !== 'integer';
   return {
     name: runtime.name,
-    profile: runtime.profile,
+    ...{ threads: runtime.threads, profile: runtime.profile, openOnThread: runtime.openOnThread },
     async open(model, options) {
       if (typeof model === 'string' || options?.config?.['session.intra_op.allow_spinning'] !== '1') return runtime.open(model, options);
       const isInteger = [...operators(model)].some((operator) => operator.startsWith('DynamicQuantize'));

@@ -239,3 +239,54 @@ test.each([
   await session.close();
   expect(Math.min(...busyShares)).toBeLessThan(0.15);
 });
+
+describe('a session on a thread of its own', () => {
+  const feeds = () =>
+    new Map([
+      [
+        'x',
+        float32Tensor(
+          [3, 16],
+          Float32Array.from({ length: 48 }, (_, at) => at / 7),
+        ),
+      ],
+    ]);
+
+  test('answers as one on this thread, run after run and for runs that are asked for at once, and keeps no feeds', async () => {
+    const scratch = await temporaryFolder();
+    const runtime = createOrtRuntime({ scratch });
+    const here = await runtime.open(classifier());
+    const there = await runtime.openOnThread(classifier());
+    const given = feeds();
+    const [expected, ...found] = await Promise.all([here.run(given), there.run(given), there.run(given), there.run(given)]);
+    for (const each of found) {
+      for (const [name, { dims, dataType, data }] of expected)
+        expect([each.get(name)?.dims, each.get(name)?.dataType, each.get(name)?.data.read()]).toEqual([dims, dataType, data.read()]);
+    }
+    expect(given.get('x')?.data.read()).toEqual(feeds().get('x')?.data.read());
+    await here.close();
+    await there.close();
+    await there.close();
+    await expect(there.run(given)).rejects.toMatchObject({ code: 'runtime_failed' });
+    expect(await readdir(scratch)).toEqual([]);
+  });
+
+  test('refuses what one on this thread refuses, and stays', async () => {
+    const scratch = await temporaryFolder();
+    const runtime = createOrtRuntime({ scratch });
+    const lacking = buildModel({
+      inputs: [{ name: 'x', shape: [1] }],
+      outputs: [{ name: 'y', shape: [1] }],
+      nodes: [{ opType: 'NoSuchOperator', domain: 'com.microsoft', inputs: ['x'], outputs: ['y'] }],
+    });
+    const codeOf = (error: unknown) => (error instanceof EngineError ? error.code : String(error));
+    const here = await runtime.open(lacking).catch(codeOf);
+    expect(await runtime.openOnThread(lacking).catch(codeOf)).toBe(here);
+    expect(await readdir(scratch)).toEqual([]);
+    const session = await runtime.openOnThread(classifier());
+    await expect(session.run(new Map())).rejects.toMatchObject({ code: 'dataset_invalid' });
+    await expect(session.run(feeds(), ['no such output'])).rejects.toMatchObject({ code: 'runtime_failed' });
+    expect((await session.run(feeds())).size).toBe(session.outputs.length);
+    await session.close();
+  });
+});
