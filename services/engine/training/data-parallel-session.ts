@@ -25,6 +25,8 @@ export class DataParallelSession implements StepTaker {
   private readonly moving: MovingState;
   private readonly stored: ReadonlyMap<string, Tensor>;
   private readonly fetches: readonly string[];
+  /** By input of the update: filled anew each step, as garbage of their size would pile up. */
+  private readonly gradients = new Map<string, Float32Array>();
 
   private constructor(
     private readonly sessions: Sessions,
@@ -70,18 +72,13 @@ export class DataParallelSession implements StepTaker {
 
   private async step(step: number, { feeds, learningRate }: StepRequest): Promise<StepResult> {
     const { parts, update } = this.sessions;
-    const own = [...this.stored, ...this.moving.feeds];
+    const { optimizer } = this.updates;
+    const own = [...this.stored, ...this.parameterFeeds()];
     const found = await Promise.all(
-      parts.map((session, part) =>
-        session.run(stepFeeds(session, own.filter(isInputOf(session)), partOf(feeds, part, parts.length)), this.fetches),
-      ),
+      parts.map((session, part) => session.run(stepFeeds(session, own, partOf(feeds, part, parts.length)), this.fetches)),
     );
-    const gradients = found.flatMap((results, part) =>
-      [...this.graph.gradients].map(
-        ([parameter, name]) => [this.updates.gradientInput(parameter, part), results.get(name) as Tensor] as const,
-      ),
-    );
-    const rates = [...this.updates.optimizer.ratesAt(step, learningRate)].map(([name, rate]) => [name, float32Tensor([], [rate])] as const);
+    const rates = [...optimizer.ratesAt(step, learningRate)].map(([name, rate]) => [name, float32Tensor([], [rate])] as const);
+    const gradients = found.flatMap((results, part) => this.gradientFeeds(results, part));
     this.moving.move(await update.run(new Map([...this.moving.feeds, ...gradients, ...rates]), this.moving.outputs));
     return {
       loss: mean(found.map((results) => float32Values(results.get(this.graph.loss) as Tensor)[0] ?? Number.NaN)),
@@ -89,14 +86,42 @@ export class DataParallelSession implements StepTaker {
     };
   }
 
+  private parameterFeeds(): (readonly [string, Tensor])[] {
+    const found = this.parameters();
+    return this.updates.groups.flatMap(({ members }) =>
+      members.map(({ name, dims }) => [name, float32Tensor(dims, found.get(name) ?? [])] as const),
+    );
+  }
+
+  private gradientFeeds(results: ReadonlyMap<string, Tensor>, part: number): (readonly [string, Tensor])[] {
+    return this.updates.groups.map(({ role, size, members }) => {
+      const key = this.updates.gradientInput(role, part);
+      const values = this.gradients.get(key) ?? new Float32Array(size);
+      this.gradients.set(key, values);
+      for (const { name, from } of members) values.set(float32Values(results.get(this.graph.gradients.get(name) ?? '') as Tensor), from);
+      return [key, float32Tensor([size], values)] as const;
+    });
+  }
+
   /** The trained parameters by name. Views: good until the next step. */
   parameters(): Map<string, Float32Array> {
-    return this.moving.parameters(this.graph.parameters);
+    return this.views('parameter');
   }
 
   /** As a TrainingSession names them. Views: good until the next step. */
   arrays(): Map<string, Float32Array> {
-    return this.moving.arrays();
+    const kinds = new Set([...this.moving.arrays().keys()].map((key) => key.slice(0, key.indexOf('/'))));
+    return new Map([...kinds].flatMap((kind) => [...this.views(kind)].map(([name, values]) => [`${kind}/${name}`, values] as const)));
+  }
+
+  /** The members of the groups in the arrays `<kind>/<role>`. */
+  private views(kind: string): Map<string, Float32Array> {
+    const arrays = this.moving.arrays();
+    return new Map(
+      this.updates.groups.flatMap(({ role, members }) =>
+        members.map(({ name, from, to }) => [name, arrays.get(`${kind}/${role}`)?.subarray(from, to) ?? new Float32Array()] as const),
+      ),
+    );
   }
 
   /** Copies. Throws RangeError when the arrays are not those of a session of this graph; nothing is half restored. */
@@ -107,11 +132,6 @@ export class DataParallelSession implements StepTaker {
   async close(): Promise<void> {
     for (const session of [...this.sessions.parts, this.sessions.update]) await session.close();
   }
-}
-
-function isInputOf({ inputs }: ExecutionSession): (entry: readonly [string, Tensor]) => boolean {
-  const names = new Set(inputs.map(({ name }) => name));
-  return ([name]) => names.has(name);
 }
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -1,13 +1,23 @@
 /** The step of the optimizer as a graph of its own, for gradients that were computed apart. */
 import { Graph, GraphWriter, Model, NameAuthority, Value } from '../ir/index.js';
 import { type OptimizerStep, type UpdateOptions, writeOptimizerStep } from './optimizer.js';
+import type { ParameterRole } from './parameter-roles.js';
 import type { Parameter } from './trainable-model.js';
+
+/** Parameters of one role one behind the other: a rule treats each number by itself, so a few long arrays take the place of many short ones. */
+export interface ParameterGroup {
+  readonly role: ParameterRole;
+  readonly size: number;
+  readonly members: readonly { readonly name: string; readonly dims: readonly number[]; readonly from: number; readonly to: number }[];
+}
 
 export interface UpdateGraph {
   readonly model: Model;
+  readonly groups: readonly ParameterGroup[];
+  /** Of groups, named by their role. */
   readonly optimizer: OptimizerStep;
-  /** Name of the input for the gradient of a parameter by one of the parts. */
-  gradientInput(parameter: string, part: number): string;
+  /** Name of the input for the gradient of a group by one of the parts. */
+  gradientInput(role: ParameterRole, part: number): string;
 }
 
 const OPSET = 18;
@@ -23,12 +33,15 @@ export function updateGraph(parameters: readonly Parameter[], parts: number, opt
     model.graph.inputs.push(value);
     return value;
   };
-  const inputs = new Map<string, readonly Value[]>();
-  const trained = parameters.map((parameter) => {
-    const { name, dims } = parameter;
-    const value = input(name, dims);
-    const gradients = Array.from({ length: parts }, (_, part) => input(`gradient/${part}/${name}`, dims));
-    inputs.set(name, gradients);
+  const groups = [...new Set(parameters.map(({ role }) => role))].map((role) => groupOf(parameters, role));
+  const inputs = new Map<ParameterRole, readonly Value[]>();
+  const trained = groups.map(({ role, size, members }) => {
+    const values = new Float32Array(size);
+    for (const { name, from } of members) values.set(parameters.find((each) => each.name === name)?.values ?? [], from);
+    const parameter = { name: role, dims: [size], role, values };
+    const value = input(role, [size]);
+    const gradients = Array.from({ length: parts }, (_, part) => input(`gradient/${part}/${role}`, [size]));
+    inputs.set(role, gradients);
     return { parameter, value, gradient: write.node('Mul', [write.node('Sum', gradients), write.float(1 / parts)]) };
   });
   const output = (value: Value): void => {
@@ -37,5 +50,17 @@ export function updateGraph(parameters: readonly Parameter[], parts: number, opt
   };
   const optimizer = writeOptimizerStep(write, { trained, options, border: { input, output } });
   model.graph.inputs.splice(0, Number.POSITIVE_INFINITY, ...model.graph.inputs.filter((value) => value.isRead));
-  return { model, optimizer, gradientInput: (parameter, part) => inputs.get(parameter)?.[part]?.name ?? '' };
+  return { model, groups, optimizer, gradientInput: (role, part) => inputs.get(role)?.[part]?.name ?? '' };
+}
+
+function groupOf(parameters: readonly Parameter[], role: ParameterRole): ParameterGroup {
+  let size = 0;
+  const members = parameters
+    .filter((parameter) => parameter.role === role)
+    .map(({ name, dims, values }) => {
+      const from = size;
+      size += values.length;
+      return { name, dims, from, to: size };
+    });
+  return { role, size, members };
 }

@@ -8,7 +8,8 @@ const alongColumns = { axis: attributeOf.int(1) };
 /**
  * The runtime's own kernel keeps no gates, so that they would have to be computed again, and arrays over all steps would have to be
  * cut into steps: a node on [B, H] takes a microsecond, cutting its input out as long again. Here the forward steps take the place
- * of the kernel, and the backward ones read what they left (formulas: see lstm.ts). One product per step and way; one for (dW, dR, db).
+ * of the kernel, and the backward ones read what they left (formulas: see lstm.ts). Forward, a step has a product for each activation,
+ * which the runtime applies within it; backward it has one, and there is one for (dW, dR, db).
  */
 export function unrolledLstm(direction: Direction): DirectionGradients {
   const { write, steps, batch, hidden, r, dLast, dLastCell, backwards } = direction;
@@ -65,13 +66,16 @@ function forwardSteps(direction: Direction, order: readonly number[]): CellStep[
   const { write, inputs, hidden, batch, w, r, wb, rb, first, firstCell } = direction;
   const bias = write.node('Reshape', [write.node('Add', [wb, rb]), write.ints([GATES * hidden, 1])]);
   const weights = write.node('Transpose', [write.node('Concat', [w, r, bias], alongColumns)], { perm: attributeOf.ints([1, 0]) });
+  const [opening, entering] = write.nodes('Split', [weights, write.ints([3 * hidden, hidden])], alongColumns, 2) as [Value, Value];
   const ones = write.constant(float32Tensor([batch, 1], new Float32Array(batch).fill(1)));
   const xs = stepsOf(write, direction.x, direction, inputs);
   const found: CellStep[] = [];
   let [h, cell] = [first, firstCell];
   for (const at of order) {
     const joined = write.node('Concat', [xs[at] as Value, h, ones], alongColumns);
-    const made = cellStep(write, { gates: write.node('MatMul', [joined, weights]), cell, hidden });
+    const activated = (part: Value, activation: string): Value =>
+      write.microsoft('FusedGemm', [joined, part], { activation: attributeOf.string(activation) });
+    const made = cellStep(write, { opened: activated(opening, 'Sigmoid'), g: activated(entering, 'Tanh'), cell, hidden });
     found[at] = { joined, ...made };
     ({ h, cell } = made);
   }
@@ -79,17 +83,15 @@ function forwardSteps(direction: Direction, order: readonly number[]): CellStep[
 }
 
 interface CellInputs {
-  /** X W^T + H' R^T + b, [B, 4 H]. */
-  readonly gates: Value;
+  /** (i, o, f), [B, 3 H]. */
+  readonly opened: Value;
+  readonly g: Value;
   readonly cell: Value;
   readonly hidden: number;
 }
 
-function cellStep(write: GraphWriter, { gates, cell, hidden }: CellInputs): Omit<CellStep, 'joined'> {
-  const [sums, last] = write.nodes('Split', [gates, write.ints([3 * hidden, hidden])], alongColumns, 2) as [Value, Value];
-  const opened = write.node('Sigmoid', [sums]);
+function cellStep(write: GraphWriter, { opened, g, cell, hidden }: CellInputs): Omit<CellStep, 'joined'> {
   const [i, o, f] = write.nodes('Split', [opened, write.ints([hidden, hidden, hidden])], alongColumns, 3) as [Value, Value, Value];
-  const g = write.node('Tanh', [last]);
   const entering = product(write, i, g);
   const kept = product(write, f, cell);
   const next = write.node('Add', [kept, entering]);
