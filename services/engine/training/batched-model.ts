@@ -27,6 +27,9 @@ export async function answersOneByOne(model: Model, data: TrainingData, runtime:
   if (!session) return false;
   try {
     return await answersAlike(session, together, singles);
+  } catch {
+    /** A batch of another size is built in. */
+    return false;
   } finally {
     await session.close();
   }

@@ -192,9 +192,11 @@ async function openSession(
 ): Promise<StepTaker> {
   const { batch, rows, context, task } = problem;
   const { runtime } = context;
-  const isDivisible = data.fixedBatch === null && !regularizer && !task.estimator;
+  const isDivisible = batch.batchSize !== data.fixedBatch && !regularizer && !task.estimator;
   const parts = isDivisible ? batchParts({ graph, feeds: rows.feeds, losses, threads: runtime.threads }) : 1;
-  if (parts === 1 || !(await answersOneByOne(batch.student, data, runtime))) return TrainingSession.open(runtime, graph);
+  if (parts === 1) return TrainingSession.open(runtime, graph);
+  for (const model of [batch.student, ...(batch.teacher ? [batch.teacher] : [])])
+    if (!(await answersOneByOne(model, data, runtime))) return TrainingSession.open(runtime, graph);
   const part = await writeGraph({ ...problem, rows: { ...rows, feeds: partOf(rows.feeds, 0, parts) } });
   return DataParallelSession.open(runtime, part.graph, { parts, options: trainer });
 }

@@ -7,7 +7,7 @@ import { createOrtRuntime } from '../../../../services/engine/runtime/ort-sessio
 import { batchParts, partOf } from '../../../../services/engine/training/batch-parts.js';
 import { DataParallelSession } from '../../../../services/engine/training/data-parallel-session.js';
 import { GradientSession } from '../../../../services/engine/training/gradient-session.js';
-import { fineTune } from '../../../../services/engine/training/index.js';
+import { distill, fineTune } from '../../../../services/engine/training/index.js';
 import { hintKinds, isMeanOfSamples, type LossTerm } from '../../../../services/engine/training/loss-terms.js';
 import { objectiveOf } from '../../../../services/engine/training/objective.js';
 import type { UpdateOptions } from '../../../../services/engine/training/optimizer.js';
@@ -220,11 +220,11 @@ describe('batchParts', () => {
 });
 
 describe('training of a long recurrence', () => {
-  const [STEPS_OF_TIME, FEATURES, HIDDEN, SAMPLES] = [40, 3, 128, 128];
+  const [STEPS_OF_TIME, FEATURES, HIDDEN, SAMPLES, BATCH_SIZE] = [40, 3, 128, 128, 64];
 
-  function recurrent(): Model {
+  function recurrent(batch: string | number = 'n'): Model {
     const builder = new ModelBuilder();
-    const x = builder.input('x', ['n', STEPS_OF_TIME, FEATURES]);
+    const x = builder.input('x', [batch, STEPS_OF_TIME, FEATURES]);
     const weight = (name: string, dims: number[], seed: number) =>
       builder.constant(
         name,
@@ -238,10 +238,10 @@ describe('training of a long recurrence', () => {
     const all = builder.node('LSTM', [inTime, ...weights], { hidden_size: attributeOf.int(HIDDEN) });
     const last = builder.node('Gather', [all, builder.constant('end', int64Tensor([], [-1]))], { axis: attributeOf.int(0) });
     const flat = builder.node('Reshape', [last, builder.constant('rows', int64Tensor([2], [-1, HIDDEN]))]);
-    return builder.output(builder.node('Gemm', [flat, weight('head', [HIDDEN, 2], 4)]), ['n', 2]).model;
+    return builder.output(builder.node('Gemm', [flat, weight('head', [HIDDEN, 2], 4)]), [batch, 2]).model;
   }
 
-  async function trained(threads: number) {
+  async function trained(threads: number, teacher?: Model) {
     const on = createOrtRuntime({ scratch, threads });
     let beside = 0;
     const watched: Runtime = { ...on, openOnThread: (...request) => on.openOnThread(...request).finally(() => (beside += 1)) };
@@ -249,8 +249,14 @@ describe('training of a long recurrence', () => {
     const values = float32Values(noise([SAMPLES, ...dims], 9));
     const source = sourceOf({ input: 'x', dims, values, targets: { dims: [2], values: float32Values(noise([SAMPLES, 2], 10)) } });
     const model = recurrent();
-    const options = { epochs: 2, batch_size: 64, learning_rate: 0.01, losses: [{ kind: 'mse' }] } as const;
-    const { training } = await fineTune(model, options, learningContext(source, { runtime: watched }));
+    const options = {
+      epochs: 2,
+      batch_size: BATCH_SIZE,
+      learning_rate: 0.01,
+      losses: [{ kind: teacher ? 'teacher-mae' : 'mse' }],
+    } as const;
+    const context = learningContext(source, { runtime: watched, ...(teacher ? { teacher } : {}) });
+    const { training } = await (teacher ? distill : fineTune)(model, { ...options }, context);
     const weights = [...model.graph.initializers].flatMap(([, tensor]) =>
       tensor.dataType === 'float32' ? [...float32Values(tensor)] : [],
     );
@@ -263,5 +269,11 @@ describe('training of a long recurrence', () => {
     expect(two.curve.length).toBeGreaterThan(1);
     for (const [at, { loss }] of two.curve.entries()) expect(loss).toBeCloseTo(one.curve[at]?.loss ?? Number.NaN, 4);
     expect(largest(two.weights.map((value, at) => value - (one.weights[at] ?? Number.NaN)))).toBeLessThan(1e-3);
+  });
+
+  test('follows a teacher on two threads, and on one where the teacher takes no other batch', async () => {
+    expect((await trained(2, recurrent())).beside).toBe(1);
+    const { beside, curve } = await trained(2, recurrent(BATCH_SIZE));
+    expect([beside, curve.length > 1]).toEqual([0, true]);
   });
 });
