@@ -1,5 +1,5 @@
 /** Samples that lie evenly over all that there are: neighbouring windows of a series are nearly the same, its first ones know no winter. */
-import { bytesInMemory, type Tensor } from '../ir/index.js';
+import { bytesInMemory, joinRows } from '../ir/index.js';
 import type { RunSource, SampleRun } from '../method.js';
 
 /** What they may take in memory; fewer samples are taken then. */
@@ -41,23 +41,8 @@ function batched(runs: readonly SampleRun[], size: number): SampleRun[] {
     const part = runs.slice(start, start + size);
     const [first] = part;
     if (!first) continue;
-    const feeds = new Map([...first.feeds.keys()].map((name) => [name, joined(part.flatMap(({ feeds }) => feeds.get(name) ?? []))]));
+    const feeds = new Map([...first.feeds.keys()].map((name) => [name, joinRows(part.flatMap(({ feeds }) => feeds.get(name) ?? []))]));
     batches.push({ feeds, rows: part.length, sampleCount: part.length });
   }
   return batches;
-}
-
-/** One after the other along the first axis; what has no axis is the same for all. */
-function joined(tensors: readonly Tensor[]): Tensor {
-  const [first] = tensors as [Tensor];
-  if (first.dims.length === 0) return first;
-  const parts = tensors.map(({ data }) => data.read());
-  const bytes = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.byteLength;
-  }
-  const rows = tensors.reduce((sum, { dims }) => sum + (dims[0] ?? 1), 0);
-  return { ...first, dims: [rows, ...first.dims.slice(1)], data: bytesInMemory(bytes) };
 }

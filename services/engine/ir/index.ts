@@ -8,5 +8,6 @@ export * from './graph-writer.js';
 export * from './name-authority.js';
 export * from './replace-all-uses.js';
 export * from './tensor.js';
+export * from './tensor-rows.js';
 export * from './traversal.js';
 export * from './verify-graph.js';

@@ -2,7 +2,7 @@
  * A step on several threads, each with a part of the batch: what a graph of many small operators is fastest with. The runtime's own threads
  * divide one operator at a time, and short ones not at all.
  */
-import { bytesInMemory, float32Tensor, float32Values, type Tensor } from '../ir/index.js';
+import { float32Tensor, float32Values, joinRows, type Tensor } from '../ir/index.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
 import { partOf } from './batch-parts.js';
 import { MovingState } from './moving-state.js';
@@ -82,7 +82,7 @@ export class DataParallelSession implements StepTaker {
     this.moving.move(await update.run(new Map([...this.moving.feeds, ...gradients, ...rates]), this.moving.outputs));
     return {
       loss: mean(found.map((results) => float32Values(results.get(this.graph.loss) as Tensor)[0] ?? Number.NaN)),
-      output: joined(found.map((results) => results.get(this.graph.output) as Tensor)),
+      output: joinRows(found.map((results) => results.get(this.graph.output) as Tensor)),
     };
   }
 
@@ -135,16 +135,3 @@ export class DataParallelSession implements StepTaker {
 }
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
-
-/** Rows one below the other. */
-function joined(tensors: readonly Tensor[]): Tensor {
-  const [{ dataType, dims }] = tensors as readonly [Tensor];
-  const parts = tensors.map(({ data }) => data.read());
-  const bytes = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.byteLength;
-  }
-  return { dataType, dims: [(dims[0] ?? 1) * tensors.length, ...dims.slice(1)], data: bytesInMemory(bytes) };
-}
