@@ -1,5 +1,5 @@
 /** A batch in equal parts, one for each thread. */
-import { bytesInMemory, type Tensor } from '../ir/index.js';
+import { partOfRows, type Tensor } from '../ir/index.js';
 import { isMeanOfSamples, type LossTerm } from './loss-terms.js';
 import { MANY_NODES } from './step-session.js';
 import type { TrainingGraph } from './training-graph.js';
@@ -44,12 +44,5 @@ function isWorthIt({ model, valueBytes, parameters }: TrainingGraph): boolean {
 
 /** Rows `part` of `parts`, counted from 0: views. */
 export function partOf(feeds: ReadonlyMap<string, Tensor>, part: number, parts: number): Map<string, Tensor> {
-  return new Map(
-    [...feeds].map(([name, { dataType, dims, data }]) => {
-      const bytes = data.read();
-      const size = bytes.byteLength / parts;
-      const rows = [(dims[0] ?? 1) / parts, ...dims.slice(1)];
-      return [name, { dataType, dims: rows, data: bytesInMemory(bytes.subarray(part * size, (part + 1) * size)) }] as const;
-    }),
-  );
+  return new Map([...feeds].map(([name, tensor]) => [name, partOfRows(tensor, part, parts)] as const));
 }

@@ -2,7 +2,7 @@
 import { answersAlike } from '../evaluation/batch-size.js';
 import { cloneModel, type Graph, GraphWriter, intAttribute, integerValues, type Model, NameAuthority, type Value } from '../ir/index.js';
 import type { Runtime } from '../runtime/execution-session.js';
-import type { TrainingData } from './training-data.js';
+import type { TrainingData, TrainingRows } from './training-data.js';
 
 const PROBED_SAMPLES = 4;
 
@@ -13,16 +13,23 @@ const PROBED_SAMPLES = 4;
  */
 export async function batchedModels(models: readonly Model[], data: TrainingData, runtime: Runtime): Promise<Model[] | undefined> {
   const copies = models.map(withFreeBatch);
-  for (const copy of copies) if (!(await answersOneByOne(copy, data, runtime))) return undefined;
-  return copies;
+  return (await answerOneByOne(copies, data, runtime)) ? copies : undefined;
 }
 
-/** Whether `model` answers for samples of `data` together as one by one. */
-export async function answersOneByOne(model: Model, data: TrainingData, runtime: Runtime): Promise<boolean> {
+/** Whether each of `models` answers for samples of `data` together as one by one. */
+export async function answerOneByOne(models: readonly Model[], data: TrainingData, runtime: Runtime): Promise<boolean> {
   const probed = Array.from({ length: Math.min(PROBED_SAMPLES, data.sampleCount) }, (_, sample) => sample);
   if (probed.length < 2 || !data.joinable) return false;
   const singles = await Promise.all(probed.map((sample) => data.rows([sample])));
   const together = await data.rows(probed);
+  for (const model of models) if (!(await isBatched(model, { together, singles, runtime }))) return false;
+  return true;
+}
+
+async function isBatched(
+  model: Model,
+  { together, singles, runtime }: { readonly together: TrainingRows; readonly singles: readonly TrainingRows[]; readonly runtime: Runtime },
+): Promise<boolean> {
   const session = await runtime.open(model).catch(() => undefined);
   if (!session) return false;
   try {

@@ -45,18 +45,13 @@ export class DataParallelSession implements StepTaker {
       parts,
       options,
     );
+    const own = { ...stepSessionOptions(graph), threads: 1 };
     const opened: ExecutionSession[] = [];
-    const opening = async (session: Promise<ExecutionSession>): Promise<ExecutionSession> => {
-      opened.push(await session);
-      return opened.at(-1) as ExecutionSession;
-    };
     try {
-      const own = { ...stepSessionOptions(graph), threads: 1 };
-      const sessions: ExecutionSession[] = [];
-      for (let part = 0; part + 1 < parts; part++) sessions.push(await opening(runtime.openOnThread(graph.model, own)));
-      sessions.push(await opening(runtime.open(graph.model, own)));
-      const update = await opening(runtime.open(updates.model, { threads: 1 }));
-      return new DataParallelSession({ parts: sessions, update }, graph, updates);
+      while (opened.length + 1 < parts) opened.push(await runtime.openOnThread(graph.model, own));
+      opened.push(await runtime.open(graph.model, own));
+      const update = await runtime.open(updates.model, { threads: 1 });
+      return new DataParallelSession({ parts: opened, update }, graph, updates);
     } catch (error) {
       for (const session of opened) await session.close();
       throw error;

@@ -12,7 +12,7 @@ import { createAugmentation } from './augmentation/augmentation.js';
 import { hintPairs, namedLosses } from './automatic-hints.js';
 import { automaticLosses } from './automatic-losses.js';
 import { batchParts, partOf } from './batch-parts.js';
-import { answersOneByOne, batchedModels } from './batched-model.js';
+import { answerOneByOne, batchedModels } from './batched-model.js';
 import { checkpointFile } from './checkpoint.js';
 import { DataParallelSession } from './data-parallel-session.js';
 import { insertNormalizations, unnormalizedConvolutions } from './fresh-normalization.js';
@@ -194,9 +194,8 @@ async function openSession(
   const { runtime } = context;
   const isDivisible = batch.batchSize !== data.fixedBatch && !regularizer && !task.estimator;
   const parts = isDivisible ? batchParts({ graph, feeds: rows.feeds, losses, threads: runtime.threads }) : 1;
-  if (parts === 1) return TrainingSession.open(runtime, graph);
-  for (const model of [batch.student, ...(batch.teacher ? [batch.teacher] : [])])
-    if (!(await answersOneByOne(model, data, runtime))) return TrainingSession.open(runtime, graph);
+  const models = [batch.student, ...(batch.teacher ? [batch.teacher] : [])];
+  if (parts === 1 || !(await answerOneByOne(models, data, runtime))) return TrainingSession.open(runtime, graph);
   const part = await writeGraph({ ...problem, rows: { ...rows, feeds: partOf(rows.feeds, 0, parts) } });
   return DataParallelSession.open(runtime, part.graph, { parts, options: trainer });
 }

@@ -1,5 +1,5 @@
 /** Runs the training graph, optimizer included: batches in, losses out. What a step moved is what the next one reads. */
-import { bytesInMemory, float32Tensor, float32Values, type Tensor } from '../ir/index.js';
+import { bytesInMemory, float32Tensor, float32Values, partOfRows, type Tensor } from '../ir/index.js';
 import type { ExecutionSession, Runtime } from '../runtime/execution-session.js';
 import { MovingState } from './moving-state.js';
 import type { OptimizerStep } from './optimizer.js';
@@ -139,10 +139,9 @@ export class TrainingSession {
 }
 
 /** The values of the single steps: views. */
-function unstacked({ dataType, dims: [count = 0, ...dims], data }: Tensor): Tensor[] {
-  const bytes = data.read();
-  const size = bytes.byteLength / count;
-  return Array.from({ length: count }, (_, at) => ({ dataType, dims, data: bytesInMemory(bytes.subarray(at * size, (at + 1) * size)) }));
+function unstacked(tensor: Tensor): Tensor[] {
+  const [count = 0, ...dims] = tensor.dims;
+  return Array.from({ length: count }, (_, at) => ({ ...partOfRows(tensor, at, count), dims }));
 }
 
 /**

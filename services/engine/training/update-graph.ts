@@ -1,5 +1,5 @@
 /** The step of the optimizer as a graph of its own, for gradients that were computed apart. */
-import { Graph, GraphWriter, Model, NameAuthority, Value } from '../ir/index.js';
+import { concatenated, Graph, GraphWriter, Model, NameAuthority, Value } from '../ir/index.js';
 import { type OptimizerStep, type UpdateOptions, writeOptimizerStep } from './optimizer.js';
 import type { ParameterRole } from './parameter-roles.js';
 import type { Parameter } from './trainable-model.js';
@@ -8,7 +8,7 @@ import type { Parameter } from './trainable-model.js';
 export interface ParameterGroup {
   readonly role: ParameterRole;
   readonly size: number;
-  readonly members: readonly { readonly name: string; readonly dims: readonly number[]; readonly from: number; readonly to: number }[];
+  readonly members: readonly (Parameter & { readonly from: number; readonly to: number })[];
 }
 
 export interface UpdateGraph {
@@ -36,9 +36,7 @@ export function updateGraph(parameters: readonly Parameter[], parts: number, opt
   const groups = [...new Set(parameters.map(({ role }) => role))].map((role) => groupOf(parameters, role));
   const inputs = new Map<ParameterRole, readonly Value[]>();
   const trained = groups.map(({ role, size, members }) => {
-    const values = new Float32Array(size);
-    for (const { name, from } of members) values.set(parameters.find((each) => each.name === name)?.values ?? [], from);
-    const parameter = { name: role, dims: [size], role, values };
+    const parameter = { name: role, dims: [size], role, values: concatenated(members.map(({ values }) => values)) };
     const value = input(role, [size]);
     const gradients = Array.from({ length: parts }, (_, part) => input(`gradient/${part}/${role}`, [size]));
     inputs.set(role, gradients);
@@ -57,10 +55,10 @@ function groupOf(parameters: readonly Parameter[], role: ParameterRole): Paramet
   let size = 0;
   const members = parameters
     .filter((parameter) => parameter.role === role)
-    .map(({ name, dims, values }) => {
+    .map((parameter) => {
       const from = size;
-      size += values.length;
-      return { name, dims, from, to: size };
+      size += parameter.values.length;
+      return { ...parameter, from, to: size };
     });
   return { role, size, members };
 }

@@ -68,7 +68,7 @@ export function isFactorised({ graph }: Model): boolean {
 export function timedRuntime({ kernel, isSlow }: MadeUpTimes): TimedRuntime {
   let profiles = 0;
   return {
-    ...{ name: runtime.name, threads: runtime.threads, openOnThread: runtime.openOnThread },
+    ...runtime,
     profiles: () => profiles,
     async profile(models) {
       profiles += 1;

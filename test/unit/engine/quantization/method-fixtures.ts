@@ -36,8 +36,7 @@ export function runtimePreferring(form: Form): Runtime {
   const slowLayers = form === 'stored' ? 'integer_turns' : 'float_turns';
   const integerIsSlow = form !== 'integer';
   return {
-    name: runtime.name,
-    ...{ threads: runtime.threads, profile: runtime.profile, openOnThread: runtime.openOnThread },
+    ...runtime,
     async open(model, options) {
       if (typeof model === 'string' || options?.config?.['session.intra_op.allow_spinning'] !== '1') return runtime.open(model, options);
       const isInteger = [...operators(model)].some((operator) => operator.startsWith('DynamicQuantize'));
